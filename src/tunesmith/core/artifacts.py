@@ -1,0 +1,186 @@
+"""The evidence: what a verb leaves behind, stored in the workspace and cited by documents.
+
+All are frozen, carry ``schema_version`` and survive a round trip through JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from tunesmith.core.records import SCHEMA_VERSION, Finding, Record, SamplingParams
+
+Verdict = Literal["better", "worse", "equivalent", "cannot tell"]
+
+
+class DatasetCard(Record):
+    """A checked and split data set: where it came from, how much of it there is, what was found."""
+
+    schema_version: int = SCHEMA_VERSION
+    digest: str
+    sources: Mapping[str, str]
+    """Path → SHA-256 of each file that was read."""
+    formats: Mapping[str, str]
+    """Path → shape that was recognised."""
+    rows: Mapping[str, int]
+    """Split → number of rows."""
+    findings: tuple[Finding, ...] = ()
+
+
+class Check(Record):
+    """One line of the verify table. ``passed`` is None when it was not measured; ``detail`` says why."""
+
+    name: str
+    passed: bool | None
+    detail: str
+
+
+class Estimate(Record):
+    """What a run will take, from a few real steps on this machine. Ranges are (low, high)."""
+
+    steps: int
+    tokens: int
+    target_tokens: int
+    flops: float
+    seconds: tuple[float, float]
+    peak_memory_bytes: tuple[int, int]
+    tokens_per_second: float
+
+
+class RunRecord(Record):
+    """One training run: everything that is needed to explain or repeat it."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    created_at: str
+    config: Mapping[str, Any]
+    origins: Mapping[str, str]
+    dataset_digest: str
+    base_fingerprint: str
+    renderer_digest: str
+    seed: int
+    environment: Mapping[str, str]
+    estimate: Estimate | None = None
+    steps: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    target_tokens: int = 0
+    train_losses: tuple[float, ...] = ()
+    validation_losses: Mapping[int, float] = {}
+    """Optimiser step → mean loss over the target tokens of the validation rows, in nats."""
+    best_step: int = 0
+    peak_memory_bytes: int = 0
+    adapter_digest: str = ""
+    checks: tuple[Check, ...] = ()
+    stopped: str = ""
+    """Why the run ended: "finished", "early stopping", …"""
+
+
+class Canary(Record):
+    """A token sequence with the log-probabilities that the trained model gave it, replayed after every load."""
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+
+
+class AdapterCard(Record):
+    """What an adapter (or a fully tuned model) is, which base it belongs to, and how to prove that it loaded."""
+
+    schema_version: int = SCHEMA_VERSION
+    method: str
+    task: str = "sft"
+    base: str
+    base_fingerprint: str
+    renderer_digest: str
+    chat_template: str
+    stop_ids: tuple[int, ...]
+    run_id: str
+    dtype: str
+    report_ids: tuple[str, ...] = ()
+    canaries: tuple[Canary, ...] = ()
+    files: Mapping[str, str] = {}
+    """File name → SHA-256 of every file of the artifact."""
+
+
+class Summary(Record):
+    """A score of one model on one metric, with its confidence interval. ``value`` None: not measured."""
+
+    model: str
+    metric: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    note: str = ""
+
+
+class Comparison(Record):
+    """Candidate against baseline on the same rows. ``difference`` = candidate − baseline."""
+
+    metric: str
+    baseline: str
+    candidate: str
+    baseline_value: float | None
+    candidate_value: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    test: str
+    smallest_visible: float | None
+    """The smallest true difference that this many rows show with 80 % power."""
+    higher_is_better: bool
+    n: int
+    verdict: Verdict
+    sentence: str
+
+
+class ItemResult(Record):
+    """One held-out row: the question, the wanted answer, each model's answer and its scores."""
+
+    example_id: str
+    source: str
+    prompt: str
+    reference: str
+    answers: Mapping[str, str]
+    finish_reasons: Mapping[str, str]
+    scores: Mapping[str, Mapping[str, float | None]]
+    """Model → metric → value of this row."""
+
+
+class ModelIdentity(Record):
+    """Name for people and digest of what answered."""
+
+    name: str
+    digest: str
+
+
+class Report(Record):
+    """An evaluation: per-row results, scores with intervals, paired differences, and a verdict in words."""
+
+    schema_version: int = SCHEMA_VERSION
+    report_id: str
+    created_at: str
+    dataset_digest: str
+    models: tuple[ModelIdentity, ...]
+    params: SamplingParams
+    primary_metric: str
+    confidence: float
+    summaries: tuple[Summary, ...]
+    comparisons: tuple[Comparison, ...]
+    items: tuple[ItemResult, ...]
+    verdict: Verdict | None
+    """Verdict on the primary metric; None when there was no baseline to compare with."""
+    sentence: str
+
+
+class Release(Record):
+    """A name that people call → the adapter that answers, why it may, and what to go back to."""
+
+    schema_version: int = SCHEMA_VERSION
+    alias: str
+    adapter_digest: str
+    report_id: str = ""
+    verdict: Verdict | None = None
+    created_at: str
+    previous_digest: str = ""

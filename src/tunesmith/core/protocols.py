@@ -1,0 +1,74 @@
+"""The few callables that cross borders between parts.
+
+``Sampler`` is the waist of the hourglass: evaluation and assessment see models only through it, so the same code
+judges a local base, an adapter, a merged model and a remote endpoint, and needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from tunesmith.core.records import Completion, Example, Message, Prompt, SamplingParams, Score, TokenizedExample
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) as work goes on."""
+
+
+class Renderer(Protocol):
+    """Strings to token ids and back: the one place where a chat template is applied."""
+
+    @property
+    def digest(self) -> str:
+        """Identity of tokenizer, template and rules: equal digests give equal ids."""
+        ...
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Token ids that end an answer."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids that the tokenizer can give, added tokens included."""
+        ...
+
+    def prompt(self, messages: Sequence[Message], tools: Sequence[object] = ()) -> tuple[int, ...]:
+        """Ids of a conversation that is to be answered, up to where the answer begins."""
+        ...
+
+    def example(self, example: Example) -> list[TokenizedExample]:
+        """Ids and weights of a training row; more than one where the template rewrites history."""
+        ...
+
+    def text(self, text: str) -> tuple[int, ...]:
+        """Ids of plain text, with the beginning-of-sequence token if the tokenizer adds one."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, control tokens left out."""
+        ...
+
+
+class Sampler(Protocol):
+    """Something that answers prompts and scores answers."""
+
+    @property
+    def name(self) -> str:
+        """Name for people and reports."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Identity of what answers (weights, adapter, template): equal digests answer equally."""
+        ...
+
+    def sample(
+        self, prompts: Sequence[Prompt], params: SamplingParams, progress: Progress | None = None
+    ) -> list[Completion]:
+        """One completion per prompt, in order."""
+        ...
+
+    def score(self, examples: Sequence[Example], progress: Progress | None = None) -> list[Score]:
+        """Log-probabilities of the final answer's tokens (stop token included) of each example, in order."""
+        ...

@@ -1,0 +1,227 @@
+"""What flows: the records that every part of the system hands to the next.
+
+    raw row ─curate→ Example ─text→ TokenizedExample ─model→ Batch ─train→ …
+    Prompt ─Sampler→ Completion, Score
+
+All are frozen, compare by value, and survive a round trip through JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+Role = Literal["system", "user", "assistant", "tool"]
+Split = Literal["train", "validation", "test"]
+
+
+class Record(BaseModel):
+    """Frozen base of every record: unknown fields are refused, values compare by content."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TextPart(Record):
+    """A piece of text inside a message."""
+
+    type: Literal["text"] = "text"
+    text: str
+
+
+def _as_parts(value: object) -> object:
+    if value is None:
+        return ()
+    return ({"type": "text", "text": value},) if isinstance(value, str) else value
+
+
+Content = Annotated[tuple[TextPart, ...], BeforeValidator(_as_parts)]
+
+
+class ToolCall(Record):
+    """A function call that an assistant message makes; ``arguments`` is a JSON string, as OpenAI has it."""
+
+    id: str = ""
+    name: str
+    arguments: str = "{}"
+
+
+class Message(Record):
+    """One turn. ``content`` accepts a plain string. ``weight`` 0 keeps an assistant turn out of the loss."""
+
+    role: Role
+    content: Content = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    weight: float | None = Field(default=None, ge=0.0)
+
+    @property
+    def text(self) -> str:
+        """All text of the message in one string."""
+        return "".join(part.text for part in self.content)
+
+
+class Reply(Record):
+    """The target of supervised tuning: the assistant message that answers ``Example.messages``."""
+
+    kind: Literal["reply"] = "reply"
+    message: Message
+
+    @property
+    def text(self) -> str:
+        """The wanted answer."""
+        return self.message.text
+
+
+class Source(Record):
+    """Where a record came from: file and line (1-based; row number for CSV and Parquet)."""
+
+    path: str = ""
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}" if self.path else "(no file)"
+
+
+class Prompt(Record):
+    """What a model is asked: the messages so far and the tools it may call (OpenAI's JSON form)."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+
+class Example(Record):
+    """One row of a data set: a context and the target that the model should give for it.
+
+    Earlier assistant turns stand in ``messages`` and are trained too unless their weight is 0.
+    ``id`` is a hash of the content (messages, tools, target), so equal rows have equal ids wherever they stand.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    messages: tuple[Message, ...]
+    target: Reply
+    tools: tuple[Mapping[str, Any], ...] = ()
+    source: Source = Source()
+    licence: str = ""
+    subject: str = ""
+    split: Split | None = None
+
+    @cached_property
+    def id(self) -> str:
+        """Content hash, 16 hex digits."""
+        content = {
+            "messages": [m.model_dump() for m in self.messages],
+            "tools": list(self.tools),
+            "target": self.target.model_dump(),
+        }
+        return digest_of(content)[:16]
+
+    @property
+    def prompt(self) -> Prompt:
+        """The question without the answer."""
+        return Prompt(messages=self.messages, tools=self.tools)
+
+    @property
+    def conversation(self) -> tuple[Message, ...]:
+        """Context and answer, in order."""
+        return (*self.messages, self.target.message)
+
+
+class Span(Record):
+    """Tokens ``start``..``end`` (half open) of one assistant turn; the last of them is its stop token."""
+
+    start: int
+    end: int
+
+
+class TokenizedExample(Record):
+    """Token ids with a weight each. One type for supervised tuning, preferences and RL.
+
+    ``weights[i]`` is the weight of *predicting* token ``i`` from the tokens before it; ``weights[0]`` is 0.
+    ``extras`` holds per-token values that a loss may need (reference log-probs, advantages).
+    """
+
+    example_id: str
+    tokens: tuple[int, ...]
+    weights: tuple[float, ...]
+    spans: tuple[Span, ...] = ()
+    extras: Mapping[str, tuple[float, ...]] = {}
+
+    @property
+    def trained_tokens(self) -> int:
+        """How many tokens take part in the loss."""
+        return sum(w > 0 for w in self.weights)
+
+
+class SamplingParams(Record):
+    """How to answer. ``temperature`` 0 is greedy. ``seed`` makes a sampled answer repeatable."""
+
+    max_tokens: int = Field(default=256, ge=1)
+    temperature: float = Field(default=0.0, ge=0.0, le=2.0)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+class Completion(Record):
+    """An answer. ``finish_reason`` is "length" when it was cut at ``max_tokens`` (it never stopped by itself)."""
+
+    text: str
+    finish_reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    token_ids: tuple[int, ...] = ()
+    seconds: float = 0.0
+
+
+class Score(Record):
+    """Log-probabilities (natural log) of the trained tokens of one example, in order."""
+
+    example_id: str
+    logprobs: tuple[float, ...]
+    characters: int = 0
+
+    @property
+    def total(self) -> float:
+        """Log-probability of the whole answer, in nats."""
+        return sum(self.logprobs)
+
+
+class Finding(Record):
+    """One thing that a check noticed about a row or a file."""
+
+    check: str
+    severity: Literal["error", "warning", "info"]
+    message: str
+    source: Source = Source()
+    example_id: str = ""
+    fix: str = ""
+
+
+class Trace(Record):
+    """One served request, without its content: who answered, how long it took, what it used."""
+
+    schema_version: int = SCHEMA_VERSION
+    request_id: str
+    model: str
+    adapter_digest: str = ""
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+    seconds_to_first_token: float = 0.0
+
+
+def digest_of(value: object) -> str:
+    """SHA-256 (hex) of a JSON-able value in canonical form: sorted keys, no spaces, UTF-8."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
