@@ -9,10 +9,35 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from tunesmith.core.records import Completion, Example, Message, Prompt, SamplingParams, Score, TokenizedExample
+from tunesmith.core.records import (
+    Completion,
+    Example,
+    Message,
+    Prompt,
+    SamplingParams,
+    Score,
+    TokenizedExample,
+)
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) as work goes on."""
+
+
+class TextStream(Protocol):
+    """Token ids in, text out, piece by piece; looks for stop strings on the way."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string was met; nothing more comes out then."""
+        ...
+
+    def push(self, token: int) -> str:
+        """The text that is certain after this token (may be empty: half a character, half a stop string)."""
+        ...
+
+    def finish(self) -> str:
+        """What was held back, when no more tokens come."""
+        ...
 
 
 class Renderer(Protocol):
@@ -47,6 +72,10 @@ class Renderer(Protocol):
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, control tokens left out."""
+        ...
+
+    def stream(self, stop: Sequence[str] = ()) -> TextStream:
+        """A fresh stream for one answer; the stop strings themselves are never given out."""
         ...
 
 
