@@ -1,0 +1,1 @@
+"""Noun: what everything is made of. No torch, no web."""

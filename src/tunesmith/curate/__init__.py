@@ -1,0 +1,1 @@
+"""Verb: raw rows become a checked, split data set."""

@@ -1,0 +1,1 @@
+"""Verb: samplers and held-out rows become a report with a verdict."""

@@ -1,0 +1,1 @@
+"""Noun: weights. The home of torch and transformers."""

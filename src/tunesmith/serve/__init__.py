@@ -1,0 +1,1 @@
+"""Verb: a release answers requests."""

@@ -1,0 +1,1 @@
+"""Noun: strings to token ids and back, and judging strings. No torch."""

@@ -1,0 +1,1 @@
+"""Verb: a data set becomes a run and an adapter."""

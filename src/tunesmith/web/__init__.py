@@ -1,0 +1,1 @@
+"""Door: one HTTP app with OpenAI-compatible routes."""
