@@ -75,7 +75,7 @@ def _checked(folder: Path) -> Path:
             raise ModelError(
                 f"the model folder {folder} has no {pattern}",
                 where="model",
-                rule="a model folder holds config.json, *.safetensors and tokenizer.json (pickled weights are not read)",
+                rule="a model folder holds config.json, *.safetensors and tokenizer.json; pickles are not read",
                 fix="save it again with save_pretrained(folder) from transformers, model and fast tokenizer",
             )
     return folder

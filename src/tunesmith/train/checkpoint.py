@@ -25,6 +25,7 @@ from tunesmith.train.loop import State
 Tensor = torch.Tensor
 STATE, COUNTERS = "state.safetensors", "state.json"
 KEPT = 2
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 def save(
@@ -45,7 +46,7 @@ def save(
     if torch.cuda.is_available():
         tensors["rng_cuda"] = torch.cuda.get_rng_state()
     for index, values in optimiser.state_dict()["state"].items():
-        for name in ("exp_avg", "exp_avg_sq", "step"):
+        for name in MOMENTS:
             tensors[f"{name}.{index}"] = values[name]
     target = folder / f"step-{state.step:06d}"
     with store.staged_folder(target) as staged:
@@ -96,10 +97,7 @@ def load(checkpoint: Path, trainable: Trainable, optimiser: torch.optim.Optimize
     trainable.load(tensors["master"])
     frame = optimiser.state_dict()
     count = sum(len(group["params"]) for group in frame["param_groups"])
-    frame["state"] = {
-        index: {name: tensors[f"{name}.{index}"] for name in ("exp_avg", "exp_avg_sq", "step")}
-        for index in range(count)
-    }
+    frame["state"] = {index: {name: tensors[f"{name}.{index}"] for name in MOMENTS} for index in range(count)}
     optimiser.load_state_dict(frame)
     torch.set_rng_state(tensors["rng"])
     if "rng_cuda" in tensors and torch.cuda.is_available():

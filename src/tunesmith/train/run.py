@@ -1,4 +1,4 @@
-"""From tokenised rows to a run: plan, train, keep the best, write it down, and prove that what was saved is what ran."""
+"""From tokenised rows to a run: plan, train, keep the best, write it down, prove that what was saved is what ran."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tunesmith.core.events import Emit, Note, Saved, Step, Validated, ignore
 from tunesmith.core.protocols import Renderer
 from tunesmith.core.records import TokenizedExample, digest_of
 from tunesmith.model import device
-from tunesmith.model.adapters import CARD
-from tunesmith.model.load import Base
+from tunesmith.model.adapters import CARD, adapter_digest
+from tunesmith.model.load import Base, fingerprint
 from tunesmith.model.lora import LoRASpec
 from tunesmith.model.trainable import KINDS, Options, Trainable
 from tunesmith.train import checkpoint, verify
@@ -95,7 +95,7 @@ class _Run:
 def run(config: Config, rows: Rows, context: Context) -> RunRecord:
     """Train and write ``output_dir``: ``adapter/`` (or ``model/``) with the best weights, ``last/``, ``run.json``.
 
-    A run that was stopped goes on from its newest checkpoint and ends with the same bits; ``context.fresh`` starts over.
+    A stopped run goes on from its newest checkpoint and ends with the same bits; ``context.fresh`` starts over.
 
     Args:
         config: with no "auto" left in ``learning_rate``.
@@ -332,7 +332,7 @@ def _finish(run_: _Run) -> RunRecord:
 
 def _record(run_: _Run, best: Path) -> RunRecord:
     state, context = run_.state, run_.context
-    weights = {path.name: store.file_digest(path) for path in sorted(best.glob("*.safetensors"))}
+    digest = adapter_digest(best) if run_.trainable.kind == "lora" else fingerprint(best)
     return RunRecord(
         run_id=run_id(run_.identity()),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -351,7 +351,7 @@ def _record(run_: _Run, best: Path) -> RunRecord:
         validation_losses=state.validation,
         best_step=state.best_step,
         peak_memory_bytes=device.peak_memory(),
-        adapter_digest=digest_of(weights),
+        adapter_digest=digest,
         checks=tuple(run_.checks),
         stopped=state.stopped,
     )

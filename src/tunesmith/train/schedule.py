@@ -21,7 +21,7 @@ def auto_learning_rate(hidden_size: int, method: str) -> tuple[float, str]:
 def rate_at(step: int, total: int, peak: float, shape: str, warmup_ratio: float) -> float:
     """Learning rate of optimiser step ``step`` (counted from 0) of ``total``.
 
-    Linear warm-up over the first ``warmup_ratio`` of the steps, then cosine or linear down to 0 at the end, or constant.
+    Linear warm-up over the first ``warmup_ratio`` of the steps, then constant, or cosine or linear down to 0.
     """
     warmup = math.ceil(total * warmup_ratio)
     if step < warmup:
