@@ -1,6 +1,6 @@
 """Verb: raw rows become a checked, split data set."""
 
-from tunesmith.curate.check import check, inspect
+from tunesmith.curate.check import Inspection, TokenCounts, check, inspect
 from tunesmith.curate.config import Config, Dataset, DatasetSpec
 from tunesmith.curate.demo import demo_rows, demo_schema
 from tunesmith.curate.read import read, read_file
@@ -12,6 +12,8 @@ __all__ = [
     "Dataset",
     "DatasetSpec",
     "Examination",
+    "Inspection",
+    "TokenCounts",
     "check",
     "demo_rows",
     "demo_schema",

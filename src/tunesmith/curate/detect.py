@@ -90,9 +90,11 @@ def _names(row: Row) -> str:
 
 def _refuse_task(place: Place, shape: str, task: str, row: Row) -> NoReturn:
     way_out = "give examples with a question and the one wanted answer (messages, or prompt and completion)"
-    pair = _guess(row)
+    pair = _guess(row) if shape == "classification rows" else None
+    if _has("prompt", "chosen")(row):
+        pair = ("prompt", "chosen")
     if pair:
-        way_out += f"; to train the answer as text: columns: {{prompt: {pair[0]}, completion: {pair[1]}}}"
+        way_out += f"; or train on a part of it: columns: {{prompt: {pair[0]}, completion: {pair[1]}}}"
     raise place.error(
         f"the rows are {shape} (fields {_names(row)})",
         rule=f"this needs a task that this version does not have: {task}",
@@ -102,9 +104,11 @@ def _refuse_task(place: Place, shape: str, task: str, row: Row) -> NoReturn:
 
 def _refuse_unknown(place: Place, row: Row) -> NoReturn:
     known = ("messages", "conversations", "instruction", "output", "prompt", "completion")
-    near = [(name, hit[0]) for name in row if (hit := difflib.get_close_matches(str(name), known, n=1, cutoff=0.75))]
+    near = [
+        (name, hit[0]) for name in row if (hit := difflib.get_close_matches(name, known, 1, 0.8)) and hit[0] != name
+    ]
     pair = _guess(row)
-    if near and near[0][0] != near[0][1]:
+    if near:
         fix = f"did you mean {near[0][1]} instead of {near[0][0]}?"
     elif pair:
         fix = f"name the columns: columns: {{prompt: {pair[0]}, completion: {pair[1]}}}"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import difflib
 import gzip
 import io
 import json
@@ -20,6 +19,7 @@ from typing import Any, NoReturn, cast
 
 from tunesmith.core.errors import DataError
 from tunesmith.core.protocols import Progress
+from tunesmith.core.registry import nearest
 from tunesmith.curate.place import Place, Report, kind_of, shown, stop
 
 MAX_ROW = 32 * 1024 * 1024
@@ -89,7 +89,7 @@ def _must_be_file(file: Path, place: Place) -> None:
     if not file.exists():
         near = []
         if file.parent.is_dir():
-            near = difflib.get_close_matches(file.name, [p.name for p in file.parent.iterdir()], n=3)
+            near = nearest(file.name, [p.name for p in file.parent.iterdir()], 3)
         raise place.error(
             "there is no such file",
             rule="every path under datasets must exist",

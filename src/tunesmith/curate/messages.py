@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from tunesmith.core.records import Message, Role, ToolCall
+from tunesmith.core.registry import nearest
 from tunesmith.curate.place import Place, kind_of, shown
 
 _CHAT_ROLES: Mapping[str, Role] = {
@@ -96,7 +96,7 @@ def _role(value: object, roles: Mapping[str, Role], place: Place, field: str) ->
     fix = f"use one of: {', '.join(known)}"
     if isinstance(value, str):
         low = value.strip().lower()
-        near = difflib.get_close_matches(low, known, n=1)
+        near = nearest(low, known)
         meant = _SHAREGPT_ROLES.get(low) or (near[0] if near else "")
         fix = f"did you mean {meant}? ({fix})" if meant else fix
     raise place.error(
@@ -183,7 +183,7 @@ def chat_message(turn: object, place: Place, field: str) -> Message:
         raise place.error(f"is {kind_of(turn)}: {shown(turn)}", field=field, rule=_TURN_RULE, fix="write it so")
     for key, value in turn.items():
         if key not in _CHAT_KEYS and value not in (None, "", [], {}):
-            near = difflib.get_close_matches(key, _CHAT_KEYS, n=1)
+            near = nearest(key, _CHAT_KEYS)
             raise place.error(
                 f"unknown key {shown(key)} in a turn",
                 field=field,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from tunesmith.core.errors import DataError
 from tunesmith.core.protocols import Progress
 from tunesmith.core.records import Example, Message
+from tunesmith.core.registry import nearest
 from tunesmith.curate.config import DatasetSpec
 from tunesmith.curate.detect import detect
 from tunesmith.curate.files import RawRow, raw_rows
@@ -84,7 +84,7 @@ def _mapped(row: Mapping[str, Any], spec: DatasetSpec, place: Place) -> Mapping[
         return row
     for column in spec.columns.values():
         if column not in row:
-            near = difflib.get_close_matches(column, list(row), n=1)
+            near = nearest(column, row)
             raise place.error(
                 f"has no column {shown(column)}; its columns are {', '.join(map(str, row)) or '(none)'}",
                 rule="every column that columns names must be there",

@@ -8,12 +8,12 @@ prompt-completion  {"prompt", "completion", "system"?, "tools"?}; each a text or
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tunesmith.core.records import Example, Message, Reply, Role
+from tunesmith.core.registry import nearest
 from tunesmith.curate.messages import chat_message, clean, nested, sharegpt_message
 from tunesmith.curate.place import Place, kind_of, shown
 
@@ -127,7 +127,7 @@ def _side(row: Row, name: str, role: Role, place: Place) -> list[Message]:
 def _needed(row: Row, name: str, place: Place) -> object:
     if name in row:
         return row[name]
-    near = difflib.get_close_matches(name, list(row), n=1)
+    near = nearest(name, row)
     raise place.error(
         f"has no field {name}; its fields are {', '.join(map(str, row)) or '(none)'}",
         field=name,
