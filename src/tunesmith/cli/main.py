@@ -29,10 +29,12 @@ class LazyVerbs(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         module, _, attribute = VERBS[name].partition(":")
         target = vars(importlib.import_module(module))[attribute]
-        if not isinstance(target, typer.Typer):
-            function, target = target, typer.Typer(add_completion=False)
-            target.command(name)(function)
-        command = typer.main.get_command(target)
+        if isinstance(target, typer.Typer):
+            command = typer.main.get_group(target)  # a group even when it has one command only
+        else:
+            single = typer.Typer(add_completion=False)
+            single.command(name)(target)
+            command = typer.main.get_command(single)
         command.name = name
         return command
 
