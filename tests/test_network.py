@@ -30,9 +30,11 @@ def test_names_are_not_looked_up() -> None:
 
 
 def test_loopback_is_open() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        with socket.create_connection(server.getsockname(), timeout=5) as connection:
-            assert connection.getpeername() == server.getsockname()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname(), timeout=5) as connection,
+    ):
+        assert connection.getpeername() == server.getsockname()
 
 
 def test_child_processes_are_cut_off_too() -> None:

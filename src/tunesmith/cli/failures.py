@@ -20,7 +20,7 @@ def as_tunesmith_error(error: BaseException) -> TunesmithError:
     if isinstance(error, TunesmithError):
         return error
     if isinstance(error, KeyboardInterrupt):
-        return Interrupted("stopped by Ctrl-C")
+        return Interrupted("stopped by Ctrl-C", fix="nothing is left half-written; run the command again")
     what = f"unexpected {type(error).__name__}: {error}".rstrip(": ")
     return TunesmithError(
         one_line(what),
