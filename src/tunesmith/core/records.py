@@ -25,7 +25,8 @@ Split = Literal["train", "validation", "test"]
 class Record(BaseModel):
     """Frozen base of every record: unknown fields are refused, values compare by content."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A loss can be infinite or NaN; JSON has no such number, so they are written as text that reads back as numbers.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class TextPart(Record):
