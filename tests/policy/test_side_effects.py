@@ -9,7 +9,7 @@ import pytest
 
 from tests.policy.source import Module, allowed, calls, imports, modules, parse
 
-DISK = ("core/store.py", "core/index.py")
+DISK = ("core/store.py", "core/disk.py", "core/index.py")
 NETWORK = ("core/fetch.py", "serve/", "web/")
 HARDWARE = ("model/device.py",)
 CONSOLE = ("cli/",)

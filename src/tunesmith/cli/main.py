@@ -19,7 +19,10 @@ from tunesmith import __version__
 from tunesmith.cli import failures
 from tunesmith.cli.console import Console, set_debug
 
-VERBS: dict[str, str] = {}
+VERBS = {
+    "init": "tunesmith.cli.init:init",
+    "doctor": "tunesmith.cli.doctor:doctor",
+}
 """Command → where its function, or its ``typer.Typer`` of subcommands, is found. Help lists them in this order."""
 
 
