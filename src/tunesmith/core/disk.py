@@ -18,7 +18,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tunesmith.core.errors import CorruptArtifactError, StorageError, TunesmithError
 from tunesmith.core.records import digest_of
@@ -183,6 +183,14 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file at once, like ``write_bytes``."""
     write_bytes(path, text.encode("utf-8"))
+
+
+def copy_stream(source: IO[bytes], path: Path) -> None:
+    """Write what a stream holds into a new file, piece by piece. For temporary files: nothing is flushed."""
+    with guarded(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as file:
+            shutil.copyfileobj(source, file, _CHUNK)
 
 
 def append_line(path: Path, text: str) -> None:
