@@ -84,7 +84,8 @@ def test_every_error_says_where_or_how_out() -> None:
 def test_every_message_is_read_by_a_test() -> None:
     granted = exceptions("message_exceptions.txt")
     found = {key: place for m in modules() for key, place in unread(m, test_strings())}
-    assert {key: place for key, place in found.items() if key not in granted} == {}
+    missing = [f"{place}  {key}" for key, place in found.items() if key not in granted]
+    assert not missing, "no test reads these messages:\n" + "\n".join(missing)
     assert [key for key in granted if key not in found] == [], "these exceptions are no longer needed"
 
 

@@ -24,7 +24,7 @@ FIRST = ("model", "num_train_epochs", "learning_rate", "output_dir")
 """Keys that are set in the file; all others stand there as comments with their default."""
 
 HEADER = """\
-What to tune, on what, and how. Lines that start with "#" and a key show a default: remove the "#" to change it.
+What to tune, on what, and how. A key behind "#" shows its default: remove the "#" to change it.
 Every key can also be given on the command line, as --set key=value.
 """
 DATA_HINT = """\
@@ -68,17 +68,22 @@ def init(
 
 def template(stages: Mapping[str, type[BaseModel]], data: Path | None) -> str:
     """The file's text: the keys of :data:`FIRST` and the data set are set, every other key is a comment."""
+    from tunesmith.core.config import json_schema
+    from tunesmith.core.rules import Schema
     from tunesmith.core.yamlfile import dump
 
     fields = {key: field for model in stages.values() for key, field in model.model_fields.items()}
+    rules = Schema(json_schema(stages))
     blocks = [_comment(HEADER), _datasets(fields.pop("datasets"), data)]
     for key in FIRST:
         field = fields.pop(key)
-        blocks.append(_comment(field.description or "") + dump({key: _default(field)}))
-    blocks.append(_comment("Everything else, with its default."))
-    for key, field in fields.items():
-        disabled = "".join(f"#{line}\n" for line in dump({key: _default(field)}).splitlines())
-        blocks.append(_comment(field.description or "") + disabled)
+        blocks.append(_about(field, rules.words((key,))) + dump({key: _default(field)}))
+    for name, model in stages.items():
+        blocks.append(f"# ---- {name}: everything else, with its default ----\n")
+        for key in [key for key in model.model_fields if key in fields]:
+            field = fields.pop(key)
+            disabled = "".join(f"#{line}\n" for line in dump({key: _default(field)}).splitlines())
+            blocks.append(_about(field, rules.words((key,))) + disabled)
     return "\n".join(blocks)
 
 
@@ -120,6 +125,11 @@ def _default(field: FieldInfo) -> Any:
     from pydantic_core import to_jsonable_python
 
     return None if field.is_required() else to_jsonable_python(field.get_default(call_default_factory=True))
+
+
+def _about(field: FieldInfo, rule: str) -> str:
+    told = rule in ("text", str(field.default))
+    return _comment(field.description or "" if told else f"{field.description} ({rule})")
 
 
 def _comment(text: str) -> str:
