@@ -1,1 +1,20 @@
-"""Verb: a data set becomes a run and an adapter."""
+"""Verb: a data set becomes a run and an adapter. Public names: `Config`, `Rows`, `Context`, `run`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tunesmith.train.config import Config
+
+if TYPE_CHECKING:
+    from tunesmith.train.run import Context, Rows, run
+
+__all__ = ["Config", "Context", "Rows", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:  # torch is imported only when training is really wanted
+        from tunesmith.train import run as module
+
+        return vars(module)[name]
+    raise AttributeError(name)
