@@ -49,7 +49,7 @@ def our_folder(base: Base, tmp_path: Path) -> Path:
 def test_peft_loads_ours_and_logits_are_equal(our_folder: Path, tiny_model: Path, dtype: torch.dtype) -> None:
     document = list(rows(1)[0].tokens)
     plain = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=dtype, attn_implementation="eager")
-    theirs = PeftModel.from_pretrained(plain, our_folder, autocast_adapter_dtype=False).to(dtype).eval()
+    theirs = PeftModel.from_pretrained(plain, our_folder, autocast_adapter_dtype=False).eval()
     base = load_base(tiny_model, dtype)
     attach(base, "ours", read_adapter(our_folder))
     base.model.set_attn_implementation("eager")

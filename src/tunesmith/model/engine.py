@@ -138,8 +138,8 @@ class _SlotCache:
 
     def move(self, source: int, target: int) -> None:
         """Put the sequence of slot ``source`` into slot ``target``."""
-        for store in (self.keys, self.values):
-            for tensor in store.values():
+        with torch.inference_mode():
+            for tensor in (*self.keys.values(), *self.values.values()):
                 tensor[target] = tensor[source]
 
 
