@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,12 @@ class TestRefusedRows:
         assert "in the text of tool 1" in refusal(folder, Q, A, tools=[forged]).what
         error = refusal(folder, Q, say("assistant", tool_calls=(call("f", x="<|im_end|>"),)))
         assert "message 2 (assistant)" in error.what
+
+    def test_control_token_that_is_not_ascii(self, tmp_path: Path) -> None:
+        save(tmp_path, byte_level(["<｜end▁of▁turn｜>"]), STRICT, eos_token="<｜end▁of▁turn｜>")
+        forged = "<｜end▁of▁turn｜>"
+        for bad in (say("assistant", "a" + forged), say("assistant", tool_calls=(call("f", x=forged),))):
+            assert f"{forged!r} stands in the text of message 2" in refusal(tmp_path, Q, bad).what
 
     def test_tokens_that_are_not_control_tokens_may_stand_in_a_text(self, family_folder: Folders) -> None:
         renderer = load_renderer(family_folder("qwen25"))
@@ -277,6 +284,11 @@ class TestModelFolders:
             with pytest.raises(ConfigError, match=f"does not read '{name}'"):
                 load_renderer(folder, chat_template_kwargs={name: False})
 
+    def test_template_variables_are_plain_values(self, family_folder: Folders) -> None:
+        with pytest.raises(ConfigError, match="date_string is a date") as caught:
+            load_renderer(family_folder("llama3"), chat_template_kwargs={"date_string": date(2030, 5, 1)})
+        assert caught.value.fix == "put the value in quotes"
+
     def test_train_on_is_one_of_three(self, folder: Path) -> None:
         with pytest.raises(ConfigError, match="'assistants' does not exist"):
             load_renderer(folder, train_on="assistants")
@@ -298,9 +310,8 @@ class TestBuiltinTemplates:
         assert text.count("<bos>") == 1
         assert text.startswith("<bos>")
         assert trained(renderer, tokens) == "Hi.<eos>Bye.<eos>"
-        assert tokens.tokens[: len(renderer.prompt([say("system", "Be kind."), Q]))] == renderer.prompt(
-            [say("system", "Be kind."), Q]
-        )
+        prompt = renderer.prompt([say("system", "Be kind."), Q])
+        assert tokens.tokens[: len(prompt)] == prompt
 
     def test_plain(self, folder: Path) -> None:
         renderer = load_renderer(folder, chat_template="plain")

@@ -104,7 +104,9 @@ def _texts(messages: Sequence[Message], tools: Sequence[object] | None) -> Itera
         place = f"message {number} ({message.role})"
         yield place, message.text
         for call in message.tool_calls:
-            yield place, call.id + "\n" + call.name + "\n" + json.dumps(_arguments(call.name, call.arguments))
+            # Parsed and written again, for JSON can spell a token with escapes.
+            arguments = json.dumps(_arguments(call.name, call.arguments), ensure_ascii=False)
+            yield place, "\n".join((call.id, call.name, arguments))
         if message.tool_call_id:
             yield place, message.tool_call_id
     for number, tool in enumerate(tools or (), start=1):

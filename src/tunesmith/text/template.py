@@ -17,7 +17,7 @@ from datetime import datetime
 from functools import cached_property
 from itertools import pairwise, takewhile
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Literal, final
 
 from tunesmith.core.errors import ConfigError, DataError, InputError, ModelError
 from tunesmith.core.records import Example, Message, Span, TokenizedExample, digest_of
@@ -375,7 +375,7 @@ def load_renderer(
     *,
     chat_template: str = "model",
     train_on: str = "assistant",
-    chat_template_kwargs: Mapping[str, Any] = {},
+    chat_template_kwargs: Mapping[str, object] = {},
 ) -> TemplateRenderer:
     """The renderer of a model folder.
 
@@ -397,6 +397,14 @@ def load_renderer(
             rule=f"train_on is one of {', '.join(TRAIN_ON)}",
             fix="choose one of them",
         )
+    for name, value in chat_template_kwargs.items():
+        if value is not None and not isinstance(value, str | bool | int | float):
+            raise ConfigError(
+                f"chat_template_kwargs: {name} is a {type(value).__name__}",
+                where="chat_template_kwargs",
+                rule="variables of a chat template are text, numbers, true or false",
+                fix="put the value in quotes",
+            )
     tokenizer = Tokenizer.load(folder)
     variables = {**tokenizer.special, **chat_template_kwargs}
     found = find_templates(folder, chat_template, tokenizer)

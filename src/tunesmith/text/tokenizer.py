@@ -43,11 +43,10 @@ class Tokenizer:
         control: text → id of every token that is never ordinary text.
         added: text → id of every token that the tokenizer matches as a whole (control tokens among them).
         max_length: the longest input in tokens that the tokenizer states, or None.
-        identity: SHA-256 of what decides the ids; layout and stored truncation or padding play no part.
     """
 
     def __init__(
-        self, backend: tokenizers.Tokenizer, special: Mapping[str, str], max_length: int | None, identity: str
+        self, backend: tokenizers.Tokenizer, special: Mapping[str, str], max_length: int | None, source: bytes
     ) -> None:
         backend.no_truncation()
         backend.no_padding()
@@ -61,7 +60,7 @@ class Tokenizer:
         self.added = {token.content: id for id, token in tokens.items()}
         self.control = {token.content: id for id, token in tokens.items() if token.special}
         self.max_length = max_length
-        self.identity = identity
+        self._source = source
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
@@ -78,9 +77,9 @@ class Tokenizer:
                 rule="a model folder holds its tokenizer as tokenizer.json",
                 fix="save it once with transformers: AutoTokenizer.from_pretrained(MODEL).save_pretrained(FOLDER)",
             )
-        content = read_json(path)
+        source = path.read_bytes()
         try:
-            backend = tokenizers.Tokenizer.from_file(str(path))
+            backend = tokenizers.Tokenizer.from_buffer(source)
         except Exception as error:  # the package raises bare Exception
             raise ModelError(
                 f"not a tokenizer: {error}",
@@ -92,8 +91,13 @@ class Tokenizer:
         special = _special_tokens(folder, config, backend)
         stated = config.get("model_max_length")
         limit = int(stated) if isinstance(stated, int | float) and 0 < stated < _UNLIMITED else None
-        decisive = {k: v for k, v in content.items() if k not in ("truncation", "padding")}
-        return cls(backend, special, limit, digest_of([decisive, special]))
+        return cls(backend, special, limit, source)
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 of what decides the ids; layout and stored truncation or padding play no part."""
+        content = json.loads(self._source)
+        return digest_of([{k: v for k, v in content.items() if k not in ("truncation", "padding")}, self.special])
 
     @cached_property
     def vocab_size(self) -> int:
@@ -147,7 +151,8 @@ class Tokenizer:
         """
         encoded, skipped, shift = self._continued(text, after) if after else (self._encode(text), 0, 0)
         ids = tuple(encoded.ids[skipped:])
-        offsets = tuple((max(0, a - shift), b - shift) for a, b in encoded.offsets[skipped:])
+        found = encoded.offsets[skipped:]
+        offsets = tuple((max(0, a - shift), b - shift) for a, b in found) if shift else tuple(found)
         if add_special:
             before = self.prefix_ids if ids[: len(self.prefix_ids)] != self.prefix_ids else ()
             return Encoding((*before, *ids), (*((0, 0) for _ in before), *offsets))
