@@ -54,7 +54,7 @@ def test_exact_duplicates_are_one_finding_for_each_group() -> None:
     rows = [example("Q", "A", 1), example("q ", "a", 3), example("other", "A", 4), example("Q", "A", 9)]
     (finding,) = check(rows)
     assert said([finding]) == [("exact duplicates", "warning", 1)]
-    assert finding.message == "the row stands 3 times: data.jsonl:1, data.jsonl:3, data.jsonl:9"
+    assert finding.message == "the row stands 3 times: lines 1, 3, 9"
     assert finding.example_id == rows[0].id
 
 
@@ -62,8 +62,10 @@ def test_different_answers_to_one_question_are_a_warning() -> None:
     rows = [example("Q", f"answer {i}", i) for i in range(1, 8)]
     (finding,) = check(rows)
     assert said([finding]) == [("conflicting answers", "warning", 1)]
-    assert "7 different answers: data.jsonl:1, data.jsonl:2" in finding.message
-    assert finding.message.endswith("and 2 more")
+    assert finding.message == "the same question has 7 different answers: lines 1, 2, 3, 4, 5 and 2 more"
+    other = example("Q", "B", 4, source=Source(path="b.jsonl", line=4))
+    (finding,) = check([rows[0], other])
+    assert finding.message.endswith("2 different answers: data.jsonl:1, b.jsonl:4")
 
 
 def test_empty_answers_and_questions() -> None:
@@ -172,6 +174,8 @@ def test_what_did_not_run_is_not_passed() -> None:
     assert table["exact duplicates"] == (True, "nothing found in 1 row")
     table = {check.name: (check.passed, check.detail) for check in inspect([example()], WordRenderer()).checks}
     assert table["row length"] == (None, "not checked: token lengths (no max_length given)")
+    assert {c.passed for c in inspect([]).checks} == {None}
+    assert inspect([]).checks[0].detail == "not checked: there are no rows"
     table = {c.name: (c.passed, c.detail) for c in inspect([example("q", ""), example("a", "")], None).checks}
     assert table["empty answers"] == (False, "2 errors")
 

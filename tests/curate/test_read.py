@@ -202,7 +202,7 @@ def test_two_shapes_are_not_guessed(tmp_path: Path) -> None:
         ({"prompt": "q", "completion": "a", "label": True}, "unpaired labels", "the one wanted answer"),
         ({"text": "I lost my card", "label": 3}, "classification rows", "columns: {prompt: text, completion: label}"),
         ({"utterance": "hi", "intent": "greet"}, "classification rows", "give examples"),
-        ({"text": "Once upon a time"}, "plain text", "give examples"),
+        ({"text": "Once upon a time", "id": 7}, "plain text", "give examples"),
     ],
 )
 def test_shapes_of_other_tasks_are_named(tmp_path: Path, row: object, shape: str, way_out: str) -> None:
@@ -220,7 +220,8 @@ def test_unknown_fields_get_advice(tmp_path: Path) -> None:
     assert (
         "did you mean output instead of ouput?" in error_of(lambda: one(tmp_path, {"instruction": "", "ouput": ""})).fix
     )
-    assert "YOUR_QUESTION_FIELD" in error_of(lambda: one(tmp_path, {"a": 1})).fix
+    assert "prompt: YOUR_QUESTION" in error_of(lambda: one(tmp_path, {"a": 1})).fix
+    assert "make no shape that is known" in error_of(lambda: one(tmp_path, {"mr": "x", "text": "y"})).what
 
 
 def test_files_without_rows(tmp_path: Path) -> None:

@@ -113,6 +113,15 @@ def test_too_few_rows(tmp_path: Path) -> None:
     assert "too few rows" in error.what
 
 
+def test_fields_that_are_not_read_are_named(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", *[{**row, "context": "x", "id": 1} for row in rows()])
+    (finding,) = run(config(path)).card.findings
+    assert (finding.severity, finding.source.path) == ("info", path)
+    assert finding.message == "the model will not see context, id"
+    named = DatasetSpec(path=path, columns={"prompt": "prompt", "completion": "completion"})
+    assert run(Config(datasets=(named,))).card.findings == ()
+
+
 def test_a_card_keeps_some_findings_and_counts_the_rest() -> None:
     many = [Finding(check="x", severity="warning", message=str(i)) for i in range(70)]
     kept = capped([*many, Finding(check="y", severity="info", message="z")])

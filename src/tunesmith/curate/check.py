@@ -76,7 +76,8 @@ def inspect(
     progress: Progress | None = None,
 ) -> Inspection:
     """Findings, the table of checks, and the token counts of the rows."""
-    findings = [*_repeated(examples), *overlaps(examples)]
+    repeated = _same_question(examples)
+    findings = [finding for group in repeated for finding in (*_repeated(group), *_overlap(group))]
     lengths: list[tuple[int, Example]] = []
     trained_tokens = 0
     for i, example in enumerate(examples):
@@ -111,57 +112,52 @@ def _finding(kind: str, severity: Severity, message: str, example: Example, fix:
 # ---------------------------------------------------------------- rows that belong together
 
 
-def _repeated(examples: Sequence[Example]) -> Iterator[Finding]:
-    """Copies of a row, and questions with more than one answer; one finding for each group."""
-    same_question: dict[str, list[int]] = defaultdict(list)
-    for i, example in enumerate(examples):
-        same_question[prompt_key(example)].append(i)
-    for group in same_question.values():
-        if len(group) == 1:
-            continue
-        by_row: dict[str, list[Example]] = defaultdict(list)
-        for i in group:
-            by_row[row_key(examples[i])].append(examples[i])
-        for copies in by_row.values():
-            if len(copies) > 1:
-                yield _finding(
-                    DUPLICATES,
-                    "warning",
-                    f"the row stands {len(copies)} times: {_places(copies)}",
-                    copies[0],
-                    "remove the copies: they count as often as they stand there",
-                )
-        if len(by_row) > 1:
-            firsts = [copies[0] for copies in by_row.values()]
-            yield _finding(
-                CONFLICTS,
-                "warning",
-                f"the same question has {len(firsts)} different answers: {_places(firsts)}",
-                firsts[0],
-                "keep the right answer, unless several are right",
-            )
-
-
-def overlaps(examples: Sequence[Example]) -> Iterator[Finding]:
-    """Questions that stand in more than one split: the model would be judged on what it was trained on."""
-    if not _has_splits(examples):
-        return
-    by_question: dict[str, list[Example]] = defaultdict(list)
+def _same_question(examples: Sequence[Example]) -> list[list[Example]]:
+    """The rows whose question stands more than once, question by question."""
+    groups: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
-        if example.split:
-            by_question[prompt_key(example)].append(example)
-    for group in by_question.values():
-        splits = {example.split: example for example in reversed(group)}
-        if len(splits) > 1:
-            where = ", ".join(f"{split} ({example.source})" for split, example in splits.items())
-            held_out = next(example for example in group if example.split != "train")
+        groups[prompt_key(example)].append(example)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _repeated(group: Sequence[Example]) -> Iterator[Finding]:
+    """Copies of a row, and different answers to the one question of this group."""
+    by_row: dict[str, list[Example]] = defaultdict(list)
+    for example in group:
+        by_row[row_key(example)].append(example)
+    for copies in by_row.values():
+        if len(copies) > 1:
             yield _finding(
-                OVERLAP,
-                "error",
-                f"the same question stands in {where}",
-                held_out,
-                "remove it from all but one of the files, or leave split out: rows are then split by content",
+                DUPLICATES,
+                "warning",
+                f"the row stands {len(copies)} times: {_places(copies)}",
+                copies[0],
+                "remove the copies: they count as often as they stand there",
             )
+    if len(by_row) > 1:
+        firsts = [copies[0] for copies in by_row.values()]
+        yield _finding(
+            CONFLICTS,
+            "warning",
+            f"the same question has {len(firsts)} different answers: {_places(firsts)}",
+            firsts[0],
+            "keep the right answer, unless several are right",
+        )
+
+
+def _overlap(group: Sequence[Example]) -> Iterator[Finding]:
+    """A question in more than one split: the model would be judged on what it was trained on."""
+    splits = {example.split: example for example in reversed(group) if example.split}
+    if len(splits) > 1:
+        where = ", ".join(f"{split} ({example.source})" for split, example in splits.items())
+        held_out = next(example for example in group if example.split not in (None, "train"))
+        yield _finding(
+            OVERLAP,
+            "error",
+            f"the same question stands in {where}",
+            held_out,
+            "remove it from all but one of the files, or leave split out: rows are then split by content",
+        )
 
 
 def _has_splits(examples: Sequence[Example]) -> bool:
@@ -169,8 +165,11 @@ def _has_splits(examples: Sequence[Example]) -> bool:
 
 
 def _places(examples: Sequence[Example], limit: int = 5) -> str:
-    shown = ", ".join(str(example.source) for example in examples[:limit])
-    return f"{shown} and {len(examples) - limit} more" if len(examples) > limit else shown
+    """Where rows stand: "lines 1, 3, 9" within a file, else file and line of each."""
+    same_file = len({example.source.path for example in examples}) == 1
+    names = [str(example.source.line if same_file else example.source) for example in examples[:limit]]
+    more = f" and {len(examples) - limit} more" if len(examples) > limit else ""
+    return ("lines " if same_file else "") + ", ".join(names) + more
 
 
 # ---------------------------------------------------------------- one row
@@ -322,6 +321,9 @@ def _table(
         TOO_LONG,
         OVERLAP,
     ):
+        if not rows:
+            yield Check(name=name, passed=None, detail="not checked: there are no rows")
+            continue
         if name in skipped:
             yield Check(name=name, passed=None, detail=skipped[name])
             continue

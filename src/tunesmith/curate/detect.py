@@ -12,6 +12,7 @@ Row = Mapping[str, Any]
 
 _TEXT_NAMES = ("text", "sentence", "utterance", "content", "premise")
 _LABEL_NAMES = ("label", "labels", "intent", "category", "class")
+_ABOUT_A_TEXT = ("id", "meta", "metadata", "source", "url", "title", "timestamp", "date", "language")
 _QUESTION_NAMES = (
     "question",
     "prompt",
@@ -55,7 +56,7 @@ _NEEDS_TASK: Mapping[str, tuple[Callable[[Row], bool], str]] = {
     "unpaired labels": (_is_unpaired, "preference tuning from single answers marked good or bad"),
     "classification rows": (_is_classification, "classification (a label for each text)"),
     "plain text": (
-        lambda row: "text" in row and not _is_classification(row) and not any(fits(row) for fits in READABLE.values()),
+        lambda row: "text" in row and row.keys() <= {"text", *_ABOUT_A_TEXT},
         "continued training on plain text",
     ),
 }
@@ -94,7 +95,7 @@ def _refuse_task(place: Place, shape: str, task: str, row: Row) -> NoReturn:
     if _has("prompt", "chosen")(row):
         pair = ("prompt", "chosen")
     if pair:
-        way_out += f"; or train on a part of it: columns: {{prompt: {pair[0]}, completion: {pair[1]}}}"
+        way_out += f"; or train on a part of it: {_columns(*pair)}"
     raise place.error(
         f"the rows are {shape} (fields {_names(row)})",
         rule=f"this needs a task that this version does not have: {task}",
@@ -111,13 +112,21 @@ def _refuse_unknown(place: Place, row: Row) -> NoReturn:
     if near:
         fix = f"did you mean {near[0][1]} instead of {near[0][0]}?"
     elif pair:
-        fix = f"name the columns: columns: {{prompt: {pair[0]}, completion: {pair[1]}}}"
+        fix = f"name the columns: {_columns(*pair)}"
     else:
-        fix = "name the columns: columns: {prompt: YOUR_QUESTION_FIELD, completion: YOUR_ANSWER_FIELD}"
+        fix = f"name the columns: {_columns('YOUR_QUESTION', 'YOUR_ANSWER')}"
     raise place.error(
         f"its fields ({_names(row)}) make no shape that is known",
         rule="known shapes: messages; conversations; instruction and output; prompt and completion",
         fix=fix,
+    )
+
+
+def _columns(question: str, answer: str) -> str:
+    """How to name the columns, in a config file and on the command line."""
+    return (
+        f"columns: {{prompt: {question}, completion: {answer}}} "
+        f"(on the command line: --column prompt={question} --column completion={answer})"
     )
 
 

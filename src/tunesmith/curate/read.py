@@ -14,7 +14,7 @@ from tunesmith.curate.config import DatasetSpec
 from tunesmith.curate.detect import detect
 from tunesmith.curate.files import RawRow, raw_rows
 from tunesmith.curate.place import Place, Report, shown, stop
-from tunesmith.curate.shapes import BUILDERS
+from tunesmith.curate.shapes import BUILDERS, FIELDS
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Reading:
     """A file whose shape is known; ``examples`` reads on as it is consumed."""
 
     format: str
+    unused: tuple[str, ...]
+    """Fields of the first row that are not read: the model will not see what they say."""
     examples: Iterator[Example]
 
 
@@ -59,7 +61,8 @@ def open_reading(spec: DatasetSpec, *, report: Report = stop, progress: Progress
             fix="check that the file was written to its end, and that its first rows can be read",
         )
     shape = spec.format if spec.format != "auto" else detect(_mapped(first[1], spec, first[0]), first[0])
-    return Reading(shape, _examples(first, rows, spec, shape, report))
+    unused = () if spec.columns else tuple(str(name) for name in first[1] if name not in FIELDS[shape])
+    return Reading(shape, unused, _examples(first, rows, spec, shape, report))
 
 
 def _examples(

@@ -12,7 +12,7 @@ from tunesmith.core.artifacts import DatasetCard
 from tunesmith.core.errors import DataError
 from tunesmith.core.events import Emit, Note, Tick, ignore
 from tunesmith.core.protocols import Progress, Renderer
-from tunesmith.core.records import Example, Finding, digest_of
+from tunesmith.core.records import Example, Finding, Source, digest_of
 from tunesmith.curate.check import Inspection, inspect
 from tunesmith.curate.config import Config, Dataset
 from tunesmith.curate.place import count
@@ -36,7 +36,25 @@ class Examination:
     sources: Mapping[str, str]
     """Path → SHA-256 of the file."""
     inspection: Inspection
+    unused: Mapping[str, tuple[str, ...]]
+    """Path → fields that are not read."""
     unreadable: tuple[DataError, ...]
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the checks found, and which fields are not read."""
+        more = [
+            Finding(
+                check="fields that are not read",
+                severity="info",
+                message=f"the model will not see {', '.join(names)}",
+                source=Source(path=path),
+                fix="if they belong to the question or the answer, put them there, or name the columns",
+            )
+            for path, names in self.unused.items()
+            if names
+        ]
+        return (*self.inspection.findings, *more)
 
     @property
     def kept(self) -> tuple[Example, ...]:
@@ -62,7 +80,7 @@ def run(
     found = examine(config, renderer, max_length, emit)
     if found.unreadable:
         raise _together(found.unreadable)
-    findings = found.inspection.findings
+    findings = found.findings
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
         raise _refusal(errors, len(found.examples))
@@ -92,6 +110,7 @@ def examine(
     examples: list[Example] = []
     formats: dict[str, str] = {}
     sources: dict[str, str] = {}
+    unused: dict[str, tuple[str, ...]] = {}
     unreadable: list[DataError] = []
 
     def report(error: DataError) -> None:
@@ -101,7 +120,7 @@ def examine(
 
     for spec in config.datasets:
         reading = open_reading(spec, report=report, progress=_ticks(emit, f"reading {Path(spec.path).name}"))
-        formats[spec.path] = reading.format
+        formats[spec.path], unused[spec.path] = reading.format, reading.unused
         examples += reading.examples
         with Path(spec.path).open("rb") as file:
             sources[spec.path] = hashlib.file_digest(file, "sha256").hexdigest()
@@ -109,7 +128,7 @@ def examine(
     inspection = inspect(
         placed, renderer, max_length, on_too_long=config.on_too_long, progress=_ticks(emit, "checking rows")
     )
-    return Examination(placed, formats, sources, inspection, tuple(unreadable))
+    return Examination(placed, formats, sources, inspection, unused, tuple(unreadable))
 
 
 def _ticks(emit: Emit, task: str) -> Progress:

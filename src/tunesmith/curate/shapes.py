@@ -136,6 +136,14 @@ def _needed(row: Row, name: str, place: Place) -> object:
     )
 
 
+FIELDS: Mapping[str, frozenset[str]] = {
+    "chat": frozenset({"messages", "system", "tools"}),
+    "sharegpt": frozenset({"conversations", "system", "tools"}),
+    "alpaca": frozenset({"instruction", "input", "output", "history", "system", "tools"}),
+    "prompt-completion": frozenset({"prompt", "completion", "system", "tools"}),
+}
+"""Format → the fields that are read."""
+
 BUILDERS: Mapping[str, Build] = {
     "chat": chat,
     "sharegpt": sharegpt,
