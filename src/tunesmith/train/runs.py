@@ -317,7 +317,7 @@ def _finish(run_: _Run) -> RunRecord:
         run_.checks.append(run_.reload.check())
     last = _write(run_, "last")
     context.emit(Saved(step=run_.state.step, path=str(last), what="last"))
-    run_.checks.append(verify.every_weight_moved(trainable, run_.initial))
+    run_.checks.append(verify.every_weight_moved(trainable, run_.initial, run_.state.step))
     trainable.load(run_.best)
     best = _write(run_, FOLDERS[run_.config.method])
     context.emit(Saved(step=run_.state.best_step, path=str(best), what="best"))
