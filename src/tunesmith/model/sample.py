@@ -10,10 +10,11 @@ from collections.abc import Sequence
 
 import torch
 
+from tunesmith.core.generation import GenerationRequest
 from tunesmith.core.protocols import Progress, Renderer, TextStream
 from tunesmith.core.records import Completion, Example, FinishReason, Prompt, SamplingParams, Score, digest_of
 from tunesmith.model.attention import plan_layout, positions
-from tunesmith.model.engine import Engine, GenerationRequest
+from tunesmith.model.engine import Engine
 from tunesmith.model.head import head_loss
 from tunesmith.model.load import Base
 from tunesmith.model.lora import BASE
