@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.train.config import Config
+from tunesmith.train.schedule import auto_learning_rate
 
 if TYPE_CHECKING:
     from tunesmith.train.runs import Context, Rows, run
 
-__all__ = ["Config", "Context", "Rows", "run"]
+__all__ = ["Config", "Context", "Rows", "auto_learning_rate", "run"]
 
 
 def __getattr__(name: str) -> Any:
