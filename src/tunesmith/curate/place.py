@@ -44,6 +44,11 @@ def shown(value: object, limit: int = 60) -> str:
     return text if len(text) <= limit else text[:limit] + "…"
 
 
+def count(number: int, noun: str) -> str:
+    """A number with its noun: "1 row", "2 rows"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def kind_of(value: object) -> str:
     """What a JSON value is, in words."""
     names = {str: "a text", list: "a list", bool: "true or false", type(None): "null", dict: "an object"}

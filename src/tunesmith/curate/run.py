@@ -15,6 +15,7 @@ from tunesmith.core.protocols import Progress, Renderer
 from tunesmith.core.records import Example, Finding, digest_of
 from tunesmith.curate.check import Inspection, inspect
 from tunesmith.curate.config import Config, Dataset
+from tunesmith.curate.place import count
 from tunesmith.curate.read import open_reading
 from tunesmith.curate.split import assign, must_have_rows
 
@@ -67,7 +68,7 @@ def run(
         raise _refusal(errors, len(found.examples))
     left_out = len(found.examples) - len(found.kept)
     if left_out:
-        emit(Note(text=f"left out {left_out} rows longer than max_length {max_length}", level="warning"))
+        emit(Note(text=f"left out {count(left_out, 'row')} longer than max_length {max_length}", level="warning"))
     must_have_rows(found.kept, config)
     rows = Counter(str(example.split) for example in found.kept)
     card = DatasetCard(
@@ -123,7 +124,7 @@ def capped(findings: Sequence[Finding], limit: int = KEPT_FINDINGS) -> tuple[Fin
         seen[finding.check] += 1
         if seen[finding.check] <= limit:
             kept.append(finding)
-    more = {check: count - limit for check, count in seen.items() if count > limit}
+    more = {check: n - limit for check, n in seen.items() if n > limit}
     return (*kept, *(Finding(check=name, severity="info", message=f"{n} more") for name, n in more.items()))
 
 
@@ -133,8 +134,8 @@ def _together(errors: Sequence[DataError]) -> DataError:
     if len(errors) == 1:
         return first
     others = ", ".join(error.where for error in errors[1:4]) + (", …" if len(errors) > 4 else "")
-    count = f"at least {len(errors) - 1}" if len(errors) >= MAX_UNREADABLE else str(len(errors) - 1)
-    what = f"{first.what}\n  ({count} more rows cannot be read: {others})"
+    more = "at least " if len(errors) >= MAX_UNREADABLE else ""
+    what = f"{first.what}\n  ({more}{count(len(errors) - 1, 'more row')} cannot be read: {others})"
     return DataError(what, where=first.where, rule=first.rule, fix=first.fix)
 
 
