@@ -12,7 +12,7 @@ Weights are imported inside the functions that need them, so that everything els
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ from tunesmith.core.config import Settings
 from tunesmith.core.errors import AdapterError, DataError
 from tunesmith.core.events import Emit, Note, Stage, Tick, ignore
 from tunesmith.core.protocols import Sampler
-from tunesmith.core.records import Example, TokenizedExample
+from tunesmith.core.records import Example, Message, Prompt, SamplingParams, TokenizedExample
 from tunesmith.core.store import Workspace
 from tunesmith.model.resolve import Subject, resolve_model, resolve_subject
 from tunesmith.text.template import TemplateRenderer, load_renderer
@@ -35,7 +35,12 @@ from tunesmith.text.template import TemplateRenderer, load_renderer
 if TYPE_CHECKING:
     from tunesmith.model.engine import Engine
 
-STAGES: Mapping[str, Any] = {"data": curate.Config, "train": training.Config, "evaluate": evaluate.Config}
+STAGES: Mapping[str, Any] = {
+    "data": curate.Config,
+    "train": training.Config,
+    "evaluate": evaluate.Config,
+    "serve": serve.Config,
+}
 """What the keys of ``tunesmith.yaml`` configure."""
 
 LONGEST_AUTO = 2048
@@ -96,6 +101,20 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
     return settings
 
 
+def load_evaluation(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
+    """The evaluation keys of a config file, or their defaults where there is none."""
+    if path is not None:
+        return load_settings(path, overrides)
+    return configuration.load(None, {"evaluate": evaluate.Config}, overrides)
+
+
+def load_serving(path: Path | None, overrides: Sequence[str] = ()) -> serve.Config:
+    """The serving keys of a config file, or their defaults where there is none."""
+    if path is not None:
+        return load_settings(path, overrides).stage("serve", serve.Config)
+    return configuration.load(None, {"serve": serve.Config}, overrides).stage("serve", serve.Config)
+
+
 def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Project:
     """Resolve the model, then read, check and split the data with its own tokens.
 
@@ -153,7 +172,9 @@ def _resolve_autos(settings: Settings, folder: Path) -> Settings:
     config = settings.stage("train", training.Config)
     if config.max_length == "auto":
         context = int(model.get("max_position_embeddings") or LONGEST_AUTO)
-        reason = f"the model's context is {context} tokens" + (f", cut at {LONGEST_AUTO}" if context > LONGEST_AUTO else "")
+        reason = f"the model's context is {context} tokens" + (
+            f", cut at {LONGEST_AUTO}" if context > LONGEST_AUTO else ""
+        )
         settings = settings.resolve("max_length", min(context, LONGEST_AUTO), reason)
     if config.learning_rate == "auto":
         rate, reason = training.auto_learning_rate(int(model["hidden_size"]), config.method)
@@ -283,6 +304,13 @@ def register(project: Project, run: RunRecord, report: Report) -> Outcome:
     return Outcome(run, report, release, page)
 
 
+def run_to_verdict(project: Project, fresh: bool = False) -> Outcome:
+    """The main job on a prepared project: measure the base, train, judge, register."""
+    measure_base(project)
+    run = train(project, fresh)
+    return register(project, run, judge(project))
+
+
 def open_samplers(
     names: Sequence[str], workspace: Workspace, emit: Emit = ignore, model: str = ""
 ) -> list[tuple[Subject, Sampler]]:
@@ -342,6 +370,17 @@ def _warn_of_trained_rows(subject: Subject, examples: Sequence[Example], emit: E
         emit(Note(text=f"{text}; the result flatters it", level="warning"))
 
 
+def open_chat(
+    name: str, params: SamplingParams, workspace: Workspace, emit: Emit = ignore
+) -> Callable[[Sequence[Message]], Iterator[str]]:
+    """A function from the conversation so far to the pieces of the answer, as they come."""
+    from tunesmith.model.sample import LocalSampler
+
+    [(_, sampler)] = open_samplers([name], workspace, emit)
+    assert isinstance(sampler, LocalSampler)
+    return lambda messages: sampler.stream(Prompt(messages=tuple(messages)), params)
+
+
 def open_gateway(
     model: str,
     adapters: Mapping[str, str],
@@ -394,4 +433,3 @@ def machine() -> Machine:
         available_memory_bytes=device.available_memory(),
         gflops=device.measure_gemm(),
     )
-
