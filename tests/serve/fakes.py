@@ -63,7 +63,10 @@ class FakeRenderer:
         for message in messages:
             if "<|stop|>" in message.text:
                 raise InputError(
-                    "the control token '<|stop|>' stands in the text", where="/secret/path", fix="remove it"
+                    "the control token '<|stop|>' stands in the text",
+                    where="/secret/path",
+                    rule="it belongs to the template",
+                    fix="n may be one",
                 )
         return tuple("|".join(f"{m.role}:{m.text}" for m in messages).encode())
 
@@ -109,7 +112,7 @@ class FakeEngine:
         return not self._made
 
     def submit(self, request: GenerationRequest) -> None:
-        if b"refuse me" in bytes(request.tokens):
+        if request.tokens[-9:] == tuple(b"refuse me"):
             raise InputError("the engine refuses this request")
         self.requests.append(request)
         self._made[request.request_id] = (request, self._answer(request), 0)
@@ -139,7 +142,7 @@ class FakeEngine:
         return outs
 
     def _answer(self, request: GenerationRequest) -> bytes:
-        prompt = bytes(request.tokens)
+        prompt = bytes(token for token in request.tokens if token < STOP)
         text = (request.adapter or "base").encode() + b" heard " + prompt
         if request.params.temperature > 0:
             text += b" seed %d" % request.params.seed

@@ -262,6 +262,19 @@ def test_engine_that_cannot_be_emptied_is_not_used_again() -> None:
             asyncio.run(ask(gateway, "hi"))
 
 
+def test_engine_that_breaks_while_taking_a_request(caplog: pytest.LogCaptureFixture) -> None:
+    class Breaking(FakeEngine):
+        def submit(self, request: object) -> None:
+            raise KeyError("/secret/path")
+
+    with running(fake_gateway(Breaking())) as gateway:
+        with pytest.raises(RequestError) as caught:
+            asyncio.run(ask(gateway, "hi"))
+        assert caught.value.what == "The engine failed while answering (KeyError)."
+        assert gateway.pending == 0
+    assert "the engine failed to take a request" in caplog.text
+
+
 def test_engine_that_forgets_a_request_is_noticed() -> None:
     class Forgetful(FakeEngine):
         def submit(self, request: object) -> None:

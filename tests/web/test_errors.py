@@ -15,6 +15,7 @@ from tests.serve.fakes import FakeEngine
 from tests.web.conftest import KEY, Lab
 
 JSON = {"content-type": "application/json"}
+CONTROL = "The control token '<|stop|>' stands in the text. It belongs to the template. n may be one."
 HI = [{"role": "user", "content": "hi"}]
 
 
@@ -188,12 +189,19 @@ def test_completions_refuse_by_name(lab: Lab, field: str, value: object) -> None
             "invalid_value",
             "only an assistant message may have tool_calls",
         ),
-        ({"messages": [{"role": "user", "content": "<|stop|>"}]}, "messages", "invalid_value", "the control token"),
+        ({"messages": [{"role": "user", "content": "<|stop|>"}]}, "messages", "invalid_value", CONTROL),
+        (
+            {"messages": [*HI, {"role": "user", "content": "\ud800"}]},
+            "messages[1].content",
+            "invalid_value",
+            "surrogate",
+        ),
+        ({"stop": ["x", "\udfff"]}, "stop[1]", "invalid_value", "half of a surrogate pair, which is no text"),
         ({"max_tokens": 10_000}, "messages", "context_length_exceeded", "maximum context length is 400 tokens"),
     ],
 )
 def test_bad_value_is_named(lab: Lab, body: dict[str, object], param: str, code: str, text: str) -> None:
-    response = post(lab, json={"model": "tiny", "messages": HI, **body})
+    response = post(lab, content=json.dumps({"model": "tiny", "messages": HI, **body}), headers=JSON)
     assert response.status_code == 400
     error = response.json()["error"]
     assert (error["param"], error["code"], error["type"]) == (param, code, "invalid_request_error")
@@ -201,9 +209,7 @@ def test_bad_value_is_named(lab: Lab, body: dict[str, object], param: str, code:
     assert "/secret" not in error["message"]
 
 
-@pytest.mark.parametrize(
-    "prompt", [None, [], [[]], [1, "a"], ["a", 1], [[1], "a", []], 5, {"a": 1}, [True], "\ud800", ["ok", "\udfff"]]
-)
+@pytest.mark.parametrize("prompt", [None, [], [[]], [1, "a"], ["a", 1], [[1], "a", []], 5, {"a": 1}, [True]])
 def test_prompt_of_another_shape(lab: Lab, prompt: object) -> None:
     response = post(lab, "/completions", content=json.dumps({"model": "tiny", "prompt": prompt}), headers=JSON)
     assert response.status_code == 400
@@ -234,9 +240,11 @@ def test_body_that_is_no_request(lab: Lab, content: bytes, headers: dict[str, st
 
 
 def test_half_a_surrogate_pair_comes_back_as_it_was(lab: Lab) -> None:
-    response = post(lab, content=b'{"\\ud800": 1}', headers=JSON)
-    assert response.status_code == 400
-    assert response.json()["error"]["type"] == "invalid_request_error"
+    for value in (b"1", b'"\\udfff"', b'{"\\ud800": "\\ud800"}'):
+        response = post(lab, content=b'{"\\ud800": ' + value + b"}", headers=JSON)
+        assert response.status_code == 400
+        assert "\\ud800" in response.text
+        assert response.json()["error"]["type"] == "invalid_request_error"
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -26,32 +26,38 @@ JSON = st.recursive(
     max_leaves=10,
 )
 PARTS = st.lists(st.fixed_dictionaries({}, optional={"type": TEXTS, "text": TEXTS}), max_size=3)
-MESSAGE = st.fixed_dictionaries(
+WILD_MESSAGE = st.fixed_dictionaries(
     {"role": st.sampled_from(["user", "assistant", "system", "developer", "tool"])},
     optional={"content": st.one_of(TEXTS, PARTS, JSON)}
     | {name: JSON for name in ChatMessage.model_fields if name not in ("role", "content")}
     | {"name": JSON},
 )
+RIGHT_MESSAGE = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant", "system", "developer"]), "content": TEXTS}
+)
+MESSAGE = st.one_of(RIGHT_MESSAGE, RIGHT_MESSAGE, RIGHT_MESSAGE, WILD_MESSAGE)
 SHARED = {
     "stream": st.booleans(),
-    "n": st.integers(0, 20),
-    "max_tokens": st.integers(0, 500),
+    "n": st.integers(1, 17),
+    "max_tokens": st.integers(1, 200),
     "temperature": st.floats(0, 2),
-    "stop": st.one_of(TEXTS, st.lists(TEXTS, max_size=5)),
+    "top_p": st.floats(0, 1),
+    "seed": st.integers(-(2**63), 2**63 - 1),
+    "stop": st.one_of(st.text(min_size=1, max_size=3), st.lists(st.sampled_from(["a", "hea", "d "]), max_size=5)),
 }
 
 
 def bodies(fields: set[str], **likely: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
     """Mostly right requests with a few wild fields, and now and then anything at all."""
     wild = st.dictionaries(st.one_of(st.sampled_from(sorted(fields)), TEXTS), JSON, max_size=3)
-    names = st.sampled_from(["tiny", "legal", "nobody"])
+    names = st.sampled_from(["tiny", "tiny", "team/recipes", "legal", "nobody"])
     right = st.fixed_dictionaries({"model": names, **likely}, optional=SHARED)
-    return st.one_of(right, st.builds(lambda a, b: {**a, **b}, right, wild), JSON)
+    return st.one_of(right, right, st.builds(lambda a, b: {**a, **b}, right, wild), JSON)
 
 
 CHAT = bodies(
     set(ChatBody.model_fields) | set(NEUTRAL_CHAT) | BOOKKEEPING,
-    messages=st.one_of(st.lists(MESSAGE, min_size=1, max_size=3), JSON),
+    messages=st.lists(MESSAGE, min_size=1, max_size=3),
 )
 IDS = st.lists(st.integers(-1, 260), max_size=5)
 COMPLETION = bodies(

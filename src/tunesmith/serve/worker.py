@@ -127,8 +127,11 @@ class EngineWorker:
             if self.broken:
                 raise RequestError("engine_failed", "The engine has failed.", fix="Restart the server.")
             self._engine.submit(job.request)
+        except TunesmithError as error:
+            job.listener.on_error(error)
         except Exception as error:
-            job.listener.on_error(error if isinstance(error, TunesmithError) else _engine_failed(error))
+            log.exception("the engine failed to take a request")
+            job.listener.on_error(_engine_failed(error))
         else:
             self._jobs[job.request.request_id] = job
 

@@ -53,8 +53,15 @@ def describe(error: Exception) -> tuple[int, dict[str, object], dict[str, str]]:
 
 
 def _text(error: TunesmithError) -> str:
-    """What, rule and fix in one line. Not ``where``: it may be a path of the server."""
-    return " ".join(part for part in (error.what, error.rule, error.fix) if part)
+    """What, rule and fix as sentences. Not ``where``: it may be a path of the server."""
+    return " ".join(_as_sentence(part) for part in (error.what, error.rule, error.fix) if part)
+
+
+def _as_sentence(text: str) -> str:
+    first = text.split(maxsplit=1)[0]
+    # A lone letter or a name with an underscore is a field's name, and stays as it is.
+    text = text[0].upper() + text[1:] if first.isalpha() and len(first) > 1 else text
+    return text if text.endswith((".", "?", "!")) else text + "."
 
 
 async def on_tunesmith_error(_request: Request, error: Exception) -> Response:

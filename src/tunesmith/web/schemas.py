@@ -6,7 +6,7 @@ Three tables say so for the fields of OpenAI's requests that have no meaning her
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
@@ -131,7 +131,7 @@ def _prompts(value: object) -> tuple[str | tuple[int, ...], ...]:
     given = value if isinstance(value, list) and not _are_ids(value) else [value]
     prompts: list[str | tuple[int, ...]] = []
     for prompt in given:
-        if isinstance(prompt, str) and _is_unicode(prompt):
+        if isinstance(prompt, str):
             prompts.append(prompt)
         elif isinstance(prompt, list) and prompt and _are_ids(prompt):
             prompts.append(tuple(prompt))
@@ -144,9 +144,21 @@ def _prompts(value: object) -> tuple[str | tuple[int, ...], ...]:
     return tuple(prompts)
 
 
-def _is_unicode(text: str) -> bool:
-    """Whether no half of a surrogate pair stands alone, which JSON can say and no tokenizer can read."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+def _half_character(value: object, path: str = "") -> str | None:
+    """Where a string has half of a surrogate pair, which JSON can say and no tokenizer can read."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return path
+        return None
+    steps: Iterable[tuple[str, object]] = ()
+    if isinstance(value, list):
+        steps = ((f"{path}[{index}]", item) for index, item in enumerate(value))
+    elif isinstance(value, dict):
+        both = ((name, part) for name, item in value.items() for part in (name, item))
+        steps = ((f"{path}.{name}" if path else name, part) for name, part in both)
+    return next((found for step, item in steps if (found := _half_character(item, step)) is not None), None)
 
 
 def _are_ids(value: list[object]) -> bool:
@@ -247,7 +259,14 @@ class GenerationBody(BaseModel, ABC):
     @model_validator(mode="before")
     @classmethod
     def _settle(cls, body: object) -> object:
-        return settle(body, cls.neutral, cls.model_fields)
+        kept = settle(body, cls.neutral, cls.model_fields)
+        broken = _half_character(kept)
+        if broken is not None:
+            broken = broken.encode("utf-8", "backslashreplace").decode()
+            raise PydanticCustomError(
+                "unicode", "it holds half of a surrogate pair, which is no text", {"param": broken}
+            )
+        return kept
 
     @model_validator(mode="after")
     def _stream_options_need_stream(self) -> Any:
