@@ -82,7 +82,8 @@ def test_a_busy_neighbour_shows_as_a_missing_speed_up(
     code, checks = _report(capsys)
     assert code == 0
     assert checks["speed"]["status"] == "warning"
-    assert "something else uses the cores" in checks["speed"]["fix"]
+    assert "something else uses the cores" in checks["speed"]["detail"]
+    assert "stop the other program" in checks["speed"]["fix"]
 
 
 def test_no_speed_up_is_expected_of_one_thread(machine: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from tests.model.test_lora import randomise, save
 from tunesmith.core.errors import AdapterError, InputError
+from tunesmith.core.generation import GenerationRequest
 from tunesmith.core.records import SamplingParams
-from tunesmith.model.engine import Engine, GenerationRequest, choose_token
+from tunesmith.model.engine import Engine, choose_token
 from tunesmith.model.load import Base, load_base
 from tunesmith.model.lora import LoRASpec
 from tunesmith.model.trainable import Options, train_lora

@@ -184,7 +184,7 @@ def threads(found: Machine) -> Check:
     """How many threads will be used; a limit left behind by somebody else is pointed out."""
     text = f"{found.threads}: {found.threads_reason}"
     if os.environ.get("OMP_NUM_THREADS") == "1" and found.threads > 1:
-        fix = "nothing to do for Tunesmith; unset OMP_NUM_THREADS to free other programs too"
+        fix = "unset OMP_NUM_THREADS, so that other programs use all cores as well"
         return Check("threads", "warning", text, fix)
     return Check("threads", "ok", text)
 
@@ -211,6 +211,6 @@ def speed(found: Machine) -> Check:
     text = ", ".join(f"{name} {value:,.0f} GFLOP/s" for name, value in found.gflops.items())
     one, every = next(iter(found.gflops.values())), list(found.gflops.values())[-1]
     if found.threads > 1 and every < USUAL_SPEED_UP * one:
-        fix = "something else uses the cores (or the machine is throttled): training will be slower until it stops"
-        return Check("speed", "warning", text, fix)
+        text += ": more threads bring nothing, so something else uses the cores, or the machine is throttled"
+        return Check("speed", "warning", text, "stop the other program, or expect training to be slower")
     return Check("speed", "ok", text)

@@ -21,6 +21,11 @@ from tunesmith.cli.console import Console, set_debug
 
 VERBS = {
     "init": "tunesmith.cli.init:init",
+    "train": "tunesmith.cli.train:train",
+    "eval": "tunesmith.cli.eval:evaluate",
+    "compare": "tunesmith.cli.eval:compare",
+    "chat": "tunesmith.cli.chat:chat",
+    "serve": "tunesmith.cli.serve:serve",
     "doctor": "tunesmith.cli.doctor:doctor",
 }
 """Command → where its function, or its ``typer.Typer`` of subcommands, is found. Help lists them in this order."""

@@ -237,9 +237,8 @@ def _extract_one(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path
             fix="do not use this package; it was made to overwrite files",
         )
     target = folder.joinpath(*parts)
-    with disk.guarded(target):
-        with archive.open(member) as source:
-            disk.copy_stream(source, target)
+    with disk.guarded(target), archive.open(member) as source:
+        disk.copy_stream(source, target)
     return target
 
 

@@ -24,8 +24,9 @@ from tunesmith.core.disk import MANIFEST
 from tunesmith.core.errors import AdapterError, CorruptArtifactError
 from tunesmith.model.load import Base
 from tunesmith.model.lora import LoRALinear, LoRASpec, LowRank, choose_targets, wrap
+from tunesmith.model.resolve import ADAPTER_CONFIG, CARD
 
-CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "tunesmith.json"
+CONFIG, WEIGHTS = ADAPTER_CONFIG, "adapter_model.safetensors"
 PREFIX = "base_model.model."
 
 Tensor = torch.Tensor

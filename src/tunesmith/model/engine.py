@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from tunesmith.core.errors import InputError
+from tunesmith.core.generation import GenerationRequest, TokenOut
 from tunesmith.core.records import FinishReason, SamplingParams
 from tunesmith.model.adapters import attach, detach, read_adapter
 from tunesmith.model.attention import Layout, packed_attention, plan_layout
@@ -27,27 +28,6 @@ GROW = 128
 """Cache positions are added in steps of this many tokens."""
 SLOTS = 8
 """Cache slots are added in steps of this many sequences."""
-
-
-@dataclass(frozen=True)
-class GenerationRequest:
-    """Something to answer. ``adapter`` names a resident adapter; "" is the base."""
-
-    request_id: str
-    tokens: tuple[int, ...]
-    params: SamplingParams
-    stop_ids: frozenset[int]
-    adapter: str = BASE
-
-
-@dataclass(frozen=True)
-class TokenOut:
-    """One new token and its log-probability (nats, before temperature). A stop token ends with "stop"."""
-
-    request_id: str
-    token: int
-    logprob: float
-    finished: FinishReason | None
 
 
 @dataclass

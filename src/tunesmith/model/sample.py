@@ -6,14 +6,15 @@ It knows ids, not strings: the renderer that turns messages into ids is handed i
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
+from tunesmith.core.generation import GenerationRequest
 from tunesmith.core.protocols import Progress, Renderer, TextStream
 from tunesmith.core.records import Completion, Example, FinishReason, Prompt, SamplingParams, Score, digest_of
 from tunesmith.model.attention import plan_layout, positions
-from tunesmith.model.engine import Engine, GenerationRequest
+from tunesmith.model.engine import Engine
 from tunesmith.model.head import head_loss
 from tunesmith.model.load import Base
 from tunesmith.model.lora import BASE
@@ -65,6 +66,19 @@ class LocalSampler:
                     if progress:
                         progress(done, len(prompts))
         return [answer.completion(len(tokens)) for answer, tokens in zip(answers, ids, strict=True)]
+
+    def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str]:
+        """The answer to one prompt, piece by piece as it is made."""
+        tokens = self.renderer.prompt(prompt.messages, prompt.tools)
+        self.engine.submit(GenerationRequest("stream", tokens, params, self.renderer.stop_ids, self.adapter))
+        stream = self.renderer.stream(params.stop)
+        try:
+            while not self.engine.idle and not stream.stopped:
+                for out in self.engine.step():
+                    yield stream.push(out.token) if out.finished != "stop" else ""
+        finally:
+            self.engine.cancel("stream")
+        yield stream.finish()
 
     def score(self, examples: Sequence[Example], progress: Progress | None = None) -> list[Score]:
         """Log-probabilities of the final answer's tokens, stop token included."""

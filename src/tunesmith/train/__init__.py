@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.train.config import Config
+from tunesmith.train.schedule import auto_learning_rate
 
 if TYPE_CHECKING:
-    from tunesmith.train.run import Context, Rows, run
+    from tunesmith.train.runs import Context, Rows, run
 
-__all__ = ["Config", "Context", "Rows", "run"]
+__all__ = ["Config", "Context", "Rows", "auto_learning_rate", "run"]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:  # torch is imported only when training is really wanted
-        from tunesmith.train import run as module
+        from importlib import import_module
 
-        return vars(module)[name]
+        return vars(import_module("tunesmith.train.runs"))[name]
     raise AttributeError(name)

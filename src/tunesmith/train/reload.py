@@ -14,8 +14,9 @@ import torch
 from tunesmith.core import store
 from tunesmith.core.artifacts import AdapterCard, Canary
 from tunesmith.model import device
-from tunesmith.model.adapters import CARD, CONFIG, attach, read_adapter
+from tunesmith.model.adapters import CONFIG, attach, read_adapter
 from tunesmith.model.load import load_base
+from tunesmith.model.resolve import CARD
 from tunesmith.model.sample import answer_logprobs
 from tunesmith.train.verify import largest_difference
 

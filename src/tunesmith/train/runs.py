@@ -22,9 +22,10 @@ from tunesmith.core.events import Emit, Note, Saved, Step, Validated, ignore
 from tunesmith.core.protocols import Renderer
 from tunesmith.core.records import TokenizedExample, digest_of
 from tunesmith.model import device
-from tunesmith.model.adapters import CARD, adapter_digest
+from tunesmith.model.adapters import adapter_digest
 from tunesmith.model.load import Base, fingerprint
 from tunesmith.model.lora import LoRASpec
+from tunesmith.model.resolve import CARD, TEMPLATE
 from tunesmith.model.trainable import KINDS, Options, Trainable
 from tunesmith.train import checkpoint, verify
 from tunesmith.train.config import Config
@@ -291,7 +292,7 @@ def _write(run_: _Run, name: str) -> Path:
         base=run_.config.model,
         base_fingerprint=context.base.fingerprint,
         renderer_digest=context.renderer.digest,
-        chat_template=context.chat_template,
+        chat_template=TEMPLATE if context.chat_template.endswith(".jinja") else context.chat_template,
         stop_ids=tuple(sorted(context.renderer.stop_ids)),
         run_id=run_id(run_.identity()),
         dtype=str(context.base.dtype).split(".")[-1],
@@ -299,6 +300,8 @@ def _write(run_: _Run, name: str) -> Path:
     )
     with store.staged_folder(target) as staged:
         trainable.write(staged)
+        if context.chat_template.endswith(".jinja"):
+            store.write_bytes(staged / TEMPLATE, Path(context.chat_template).read_bytes())
         files = {path.name: store.file_digest(path) for path in sorted(staged.iterdir())}
         card = card.model_copy(update={"files": files})
         store.write_text(staged / CARD, card.model_dump_json(indent=2) + "\n")
@@ -317,7 +320,7 @@ def _finish(run_: _Run) -> RunRecord:
         run_.checks.append(run_.reload.check())
     last = _write(run_, "last")
     context.emit(Saved(step=run_.state.step, path=str(last), what="last"))
-    run_.checks.append(verify.every_weight_moved(trainable, run_.initial))
+    run_.checks.append(verify.every_weight_moved(trainable, run_.initial, run_.state.step))
     trainable.load(run_.best)
     best = _write(run_, FOLDERS[run_.config.method])
     context.emit(Saved(step=run_.state.best_step, path=str(best), what="best"))
