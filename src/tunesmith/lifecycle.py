@@ -132,6 +132,21 @@ def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Pr
     return Project(settings, workspace, folder, renderer, dataset, emit)
 
 
+def data_of(
+    path: Path, overrides: Sequence[str] = (), workspace: Workspace | None = None, emit: Emit = ignore
+) -> tuple[curate.Config, TemplateRenderer, int]:
+    """What a config file says about its data: the files, the renderer of its model, and the longest row in tokens.
+
+    Raises:
+        ConfigError: as in `load_settings`. ModelError, OfflineError: no such model.
+    """
+    settings = load_settings(path, overrides)
+    config = settings.stage("train", training.Config)
+    folder = resolve_model(config.model, workspace or Workspace.open(), emit)
+    longest = int(_resolve_autos(settings, folder).stage("train", training.Config).max_length)
+    return settings.stage("data", curate.Config), make_renderer(folder, config.chat_template, config.train_on), longest
+
+
 def make_renderer(folder: Path, chat_template: str = "model", train_on: str = "assistant") -> TemplateRenderer:
     """The renderer of a model folder. A template that can make the model think aloud is told not to, on every path."""
     renderer = load_renderer(folder, chat_template=chat_template, train_on=train_on)

@@ -21,6 +21,7 @@ from tunesmith.cli.console import Console, set_debug
 
 VERBS = {
     "init": "tunesmith.cli.init:init",
+    "data": "tunesmith.cli.data:app",
     "train": "tunesmith.cli.train:train",
     "eval": "tunesmith.cli.eval:evaluate",
     "compare": "tunesmith.cli.eval:compare",
