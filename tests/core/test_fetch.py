@@ -122,7 +122,7 @@ def test_members_that_do_not_fit(tmp_path: Path) -> None:
     assert temporary(tmp_path) == []
 
 
-@pytest.mark.parametrize("requirement", ["", "-r file.txt", "--index-url=x", "a b", "../x.tar.gz", "https://x/y.whl"])
+@pytest.mark.parametrize("requirement", ["", "-r file.txt", "--pre", "a b", "../x.tar.gz", "https://x/y.whl"])
 def test_what_is_no_requirement(requirement: str) -> None:
     assert f"{requirement!r} names no package" in refused(requirement).what
 
