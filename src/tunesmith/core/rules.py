@@ -14,7 +14,7 @@ from typing import Any, final
 from pydantic import ValidationError
 
 from tunesmith.core.errors import ConfigError, TunesmithError
-from tunesmith.core.names import nearest
+from tunesmith.core.registry import nearest
 from tunesmith.core.yamlfile import Keys
 
 _QUOTE = '"'

@@ -42,8 +42,8 @@ from tunesmith.core.disk import (
     write_text,
 )
 from tunesmith.core.errors import CorruptArtifactError, InputError
-from tunesmith.core.names import nearest
 from tunesmith.core.records import Record, digest_of
+from tunesmith.core.registry import nearest
 
 if TYPE_CHECKING:
     from tunesmith.core.index import Index

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tunesmith.core.names import nearest
+from tunesmith.core.registry import nearest
 
 NAMES = ("learning_rate", "lora_r", "lora_alpha", "Model")
 

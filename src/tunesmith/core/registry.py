@@ -1,4 +1,4 @@
-"""Names that people type: the nearest known spelling."""
+"""Tables of names that people type: the nearest entry for a name that is not in the table."""
 
 from __future__ import annotations
 
