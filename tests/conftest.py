@@ -1,12 +1,39 @@
-"""Fixtures shared by all tests."""
+"""Fixtures shared by all tests, and the two rules for all of them: no network, and no stray workspace."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import network
 from tests.tiny import build_model, build_tokenizer
+
+ROOT = Path(__file__).resolve().parent.parent
+
+network.block()
+# Child processes find the package, the tests and the network block, installed or not.
+os.environ["PYTHONPATH"] = os.pathsep.join(str(ROOT / part) for part in ("tests/children", "src", "."))
+os.environ.pop("TUNESMITH_DEBUG", None)
+
+
+@pytest.fixture(autouse=True)
+def _network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests marked ``registry`` may download packages; all others see loopback only."""
+    if request.node.get_closest_marker("registry"):
+        monkeypatch.setenv(network.OPEN, "1")
+    else:
+        monkeypatch.delenv(network.OPEN, raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test writes into the workspace of whoever runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUNESMITH_HOME", str(tmp_path_factory.mktemp("workspace")))
+        yield
 
 
 @pytest.fixture(scope="session")

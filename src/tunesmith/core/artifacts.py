@@ -184,3 +184,16 @@ class Release(Record):
     verdict: Verdict | None = None
     created_at: str
     previous_digest: str = ""
+
+
+class Machine(Record):
+    """What the hardware offers, for `tunesmith doctor`."""
+
+    facts: Mapping[str, str]
+    """Name → description in words: processor, cores, memory, number format, GPU."""
+    threads: int
+    threads_reason: str
+    fast_bf16: bool
+    available_memory_bytes: int
+    gflops: Mapping[str, float]
+    """Number of threads in words → speed of a matrix product in GFLOP/s; one thread first, all threads last."""

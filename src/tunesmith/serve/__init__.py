@@ -1,1 +1,31 @@
-"""Verb: a release answers requests."""
+"""Verb: a release answers requests.
+
+    engine + renderer → `served_models` → `Gateway` → `run` (until a signal) or `start_server` (in the background)
+
+Light to import: no torch, no web framework.
+"""
+
+from tunesmith.serve.answer import Answer, Choice, Piece
+from tunesmith.serve.config import Config
+from tunesmith.serve.errors import RequestError
+from tunesmith.serve.gateway import Gateway, Options
+from tunesmith.serve.models import ServedModel, served_models
+from tunesmith.serve.server import ApiKey, Server, api_key, bind, run, start_server
+
+__all__ = [
+    "Answer",
+    "ApiKey",
+    "Choice",
+    "Config",
+    "Gateway",
+    "Options",
+    "Piece",
+    "RequestError",
+    "ServedModel",
+    "Server",
+    "api_key",
+    "bind",
+    "run",
+    "served_models",
+    "start_server",
+]

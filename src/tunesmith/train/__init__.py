@@ -1,1 +1,21 @@
-"""Verb: a data set becomes a run and an adapter."""
+"""Verb: a data set becomes a run and an adapter. Public names: `Config`, `Rows`, `Context`, `run`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tunesmith.train.config import Config
+from tunesmith.train.schedule import auto_learning_rate
+
+if TYPE_CHECKING:
+    from tunesmith.train.runs import Context, Rows, run
+
+__all__ = ["Config", "Context", "Rows", "auto_learning_rate", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:  # torch is imported only when training is really wanted
+        from importlib import import_module
+
+        return vars(import_module("tunesmith.train.runs"))[name]
+    raise AttributeError(name)

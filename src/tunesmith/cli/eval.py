@@ -1,0 +1,73 @@
+"""``tunesmith eval`` and ``tunesmith compare``: models on held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tunesmith.cli.console import Console, JsonOption, session
+from tunesmith.cli.train import SetOption, show_verdict
+
+if TYPE_CHECKING:
+    from tunesmith.core.artifacts import Report
+
+DataOption = Annotated[Path, typer.Option("--data", help="File with held-out rows; its answers are the wanted ones.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="Config file with evaluation keys (json_schema, primary_metric, …).")
+]
+OutOption = Annotated[Path | None, typer.Option("--report", help="Write the report as an HTML page to this file.")]
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Run folder, adapter folder, released name, model folder or name.")],
+    data: DataOption,
+    config: ConfigOption = None,
+    set: SetOption = None,
+    report: OutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Score one model's answers to held-out rows, each score with its interval."""
+    with session(json) as console:
+        _measure(console, [model], data, config, set or [], report)
+
+
+def compare(
+    models: Annotated[list[str], typer.Argument(help="Two models or more; the first is the baseline.")],
+    data: DataOption,
+    config: ConfigOption = None,
+    set: SetOption = None,
+    report: OutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Hold models against the first one on the same rows. Exit code 1 when the verdict is "worse"."""
+    with session(json) as console:
+        from tunesmith.core.errors import InputError
+
+        if len(models) < 2:
+            raise InputError(
+                "one model cannot be compared",
+                where="compare",
+                rule="compare takes two models or more; the first is the baseline",
+                fix=f"tunesmith compare BASELINE {models[0]} --data {data}",
+            )
+        if _measure(console, models, data, config, set or [], report).verdict == "worse":
+            raise typer.Exit(1)
+
+
+def _measure(
+    console: Console, models: Sequence[str], data: Path, config: Path | None, set: Sequence[str], page: Path | None
+) -> Report:
+    from tunesmith import evaluate, lifecycle
+    from tunesmith.core.store import Workspace, write_text
+
+    settings = lifecycle.load_evaluation(config, set)
+    report = lifecycle.evaluate_models(models, data, settings, Workspace.open(), console.emit)
+    show_verdict(console, report)
+    if page is not None:
+        write_text(page, evaluate.to_html(report))
+        console.print("", f"report: {page}")
+    console.result(report)
+    return report

@@ -1,0 +1,66 @@
+"""``tunesmith serve``: answer the OpenAI protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tunesmith.cli.console import Console, JsonOption, session
+from tunesmith.cli.train import SetOption
+
+if TYPE_CHECKING:
+    from tunesmith.serve import ApiKey, Server
+
+
+def serve(
+    model: Annotated[str, typer.Option("--model", help="Model, or the run or adapter to serve beside its base.")],
+    adapter: Annotated[
+        list[str] | None, typer.Option("--adapter", help="NAME=PATH of a run or an adapter; may be repeated.")
+    ] = None,
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on (127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port to listen on (8000); 0 takes a free one.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="Config file with serving keys (limits).")] = None,
+    set: SetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Serve a base and its adapters to OpenAI clients until Ctrl-C."""
+    with session(json) as console:
+        from tunesmith import lifecycle
+        from tunesmith import serve as serving
+        from tunesmith.core.store import Workspace
+
+        chosen = [f"{key}={value}" for key, value in (("host", host), ("port", port)) if value is not None]
+        settings = lifecycle.load_serving(config, [*(set or []), *chosen])
+        adapters = dict(_named(text) for text in adapter or [])
+        key = serving.api_key()
+        sock = serving.bind(settings.host, settings.port)  # a busy port is found before a model is loaded
+        gateway = lifecycle.open_gateway(model, adapters, Workspace.open(), settings, console.emit)
+        serving.run(gateway, sock=sock, key=key, on_ready=lambda server: _ready(console, server, key))
+        console.print("stopped")
+
+
+def _named(text: str) -> tuple[str, str]:
+    from tunesmith.core.errors import InputError
+
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise InputError(
+            f"{text!r} names no adapter",
+            where="--adapter",
+            rule="an adapter is given as NAME=PATH; clients write NAME into `model`",
+            fix=f"for example --adapter mine={text}",
+        )
+    return name, path
+
+
+def _ready(console: Console, server: Server, key: ApiKey) -> None:
+    names = [model.name for model in server.gateway.models]
+    console.print("", f"listening on {server.base_url}", f"models: {', '.join(names)}")
+    if key.made:
+        console.print(f"key:    {key.value}  (made now and shown once; set TUNESMITH_API_KEY to choose your own)")
+    else:
+        console.print("key:    the one in TUNESMITH_API_KEY")
+    console.print("Ctrl-C stops")
+    console.result({"base_url": server.base_url, "models": names, "api_key": key.value if key.made else None})

@@ -1,0 +1,78 @@
+"""What an inference engine takes and gives, one token at a time. Ids only: strings are the renderer's business.
+
+    GenerationRequest ─submit→ engine ─step→ TokenOut, TokenOut, …
+
+The embedded engine (`tunesmith.model.engine`) fits `TokenEngine`; so does anything else that answers in ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from tunesmith.core.records import FinishReason, SamplingParams
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """Something to answer. ``adapter`` names a resident adapter; "" is the base."""
+
+    request_id: str
+    tokens: tuple[int, ...]
+    params: SamplingParams
+    stop_ids: frozenset[int]
+    adapter: str = ""
+
+
+@dataclass(frozen=True)
+class TokenOut:
+    """One new token and its log-probability (nats, before temperature).
+
+    ``finished`` is set on the last token of an answer. A stop token ends with "stop" and is not text.
+    """
+
+    request_id: str
+    token: int
+    logprob: float
+    finished: FinishReason | None
+
+
+class TokenEngine(Protocol):
+    """Answers many requests at once over one base and its resident adapters. One thread owns it."""
+
+    @property
+    def adapters(self) -> Mapping[str, str]:
+        """Resident adapters: name → digest."""
+        ...
+
+    @property
+    def base_fingerprint(self) -> str:
+        """Identity of the base's weights."""
+        ...
+
+    @property
+    def context_length(self) -> int:
+        """Longest prompt plus answer, in tokens."""
+        ...
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs and nothing waits."""
+        ...
+
+    def submit(self, request: GenerationRequest) -> None:
+        """Queue a request; it joins at one of the next steps.
+
+        Raises:
+            InputError: the request can never be answered.
+        """
+        ...
+
+    def cancel(self, request_id: str) -> None:
+        """Forget a request; its slot is free at the next step. Unknown ids are ignored."""
+        ...
+
+    def step(self) -> list[TokenOut]:
+        """One forward for everything that runs; [] when idle."""
+        ...

@@ -1,0 +1,101 @@
+"""Files to examples: open, recognise the shape, build; one row at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tunesmith.core.errors import DataError
+from tunesmith.core.protocols import Progress
+from tunesmith.core.records import Example, Message
+from tunesmith.core.registry import nearest
+from tunesmith.curate.config import DatasetSpec
+from tunesmith.curate.detect import detect
+from tunesmith.curate.files import RawRow, raw_rows
+from tunesmith.curate.place import Place, Report, shown, stop
+from tunesmith.curate.shapes import BUILDERS
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A file whose shape is known; ``examples`` reads on as it is consumed."""
+
+    format: str
+    examples: Iterator[Example]
+
+
+def read(spec: DatasetSpec, progress: Progress | None = None) -> Iterator[Example]:
+    """The examples of a file, in order; ``progress`` counts bytes.
+
+    Raises:
+        DataError: the first row that cannot be read, with file, line and field.
+    """
+    return open_reading(spec, progress=progress).examples
+
+
+def read_file(path: str) -> tuple[Example, ...]:
+    """All examples of a file in any known shape.
+
+    Raises:
+        DataError: as in ``read``.
+    """
+    return tuple(read(DatasetSpec(path=str(path))))
+
+
+def open_reading(spec: DatasetSpec, *, report: Report = stop, progress: Progress | None = None) -> Reading:
+    """Open a file and recognise its shape. Bad rows go to ``report``; when it returns, reading goes on without them.
+
+    Raises:
+        DataError: the file cannot be read, is empty, or its shape is unknown, ambiguous or of another task.
+    """
+    wanted = tuple(spec.columns.values())
+    rows = raw_rows(spec.path, wanted=wanted, report=report, progress=progress)
+    first = next(rows, None)
+    if first is None:
+        raise Place(spec.path).error(
+            "has no rows",
+            rule="a data file has at least one row (a table also has a header)",
+            fix="check that the file was written to its end, and that its first rows can be read",
+        )
+    shape = spec.format if spec.format != "auto" else detect(_mapped(first[1], spec, first[0]), first[0])
+    return Reading(shape, _examples(first, rows, spec, shape, report))
+
+
+def _examples(
+    first: RawRow, rows: Iterator[RawRow], spec: DatasetSpec, shape: str, report: Report
+) -> Iterator[Example]:
+    build = BUILDERS[shape]
+    row: RawRow | None = first
+    while row is not None:
+        place, fields = row
+        try:
+            example = build(_mapped(fields, spec, place), place)
+        except DataError as error:
+            report(error)
+        else:
+            yield _with_spec(example, spec)
+        row = next(rows, None)
+
+
+def _mapped(row: Mapping[str, Any], spec: DatasetSpec, place: Place) -> Mapping[str, Any]:
+    """The row under our field names, when columns are named."""
+    if not spec.columns:
+        return row
+    for column in spec.columns.values():
+        if column not in row:
+            near = nearest(column, row)
+            raise place.error(
+                f"has no column {shown(column)}; its columns are {', '.join(map(str, row)) or '(none)'}",
+                rule="every column that columns names must be there",
+                fix=f"did you mean {near[0]}?" if near else "correct columns, or add the column to the file",
+            )
+    return {ours: row[theirs] for ours, theirs in spec.columns.items()}
+
+
+def _with_spec(example: Example, spec: DatasetSpec) -> Example:
+    """The split and the system message that the configuration gives to the rows of this file."""
+    change: dict[str, Any] = {"split": spec.split} if spec.split else {}
+    if spec.system and (not example.messages or example.messages[0].role != "system"):
+        change["messages"] = (Message(role="system", content=spec.system), *example.messages)
+    return example.model_copy(update=change) if change else example

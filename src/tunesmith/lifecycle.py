@@ -1,0 +1,435 @@
+"""The table of contents of all that Tunesmith does, and the only module that puts verbs together.
+
+    prepare       config → model folder, renderer, checked and split data
+    measure_base  the base model on the held-out rows
+    train         rows → run and adapter, verified
+    judge         tuned against base on the same rows → report with a verdict
+    register      the adapter becomes an artifact with a name
+    open_gateway  base and adapters answer requests
+
+Weights are imported inside the functions that need them, so that everything else starts without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunesmith import curate, evaluate, serve
+from tunesmith import train as training
+from tunesmith.core import config as configuration
+from tunesmith.core import store
+from tunesmith.core.artifacts import Machine, Release, Report, RunRecord
+from tunesmith.core.config import Settings
+from tunesmith.core.errors import AdapterError, DataError
+from tunesmith.core.events import Emit, Note, Stage, Tick, ignore
+from tunesmith.core.protocols import Sampler
+from tunesmith.core.records import Example, Message, Prompt, SamplingParams, TokenizedExample
+from tunesmith.core.store import Workspace
+from tunesmith.model.resolve import Subject, resolve_model, resolve_subject
+from tunesmith.text.template import TemplateRenderer, load_renderer
+
+if TYPE_CHECKING:
+    from tunesmith.model.engine import Engine
+
+STAGES: Mapping[str, Any] = {
+    "data": curate.Config,
+    "train": training.Config,
+    "evaluate": evaluate.Config,
+    "serve": serve.Config,
+}
+"""What the keys of ``tunesmith.yaml`` configure."""
+
+LONGEST_AUTO = 2048
+"""``max_length: auto`` is the model's context, but not more than this."""
+
+
+@dataclass
+class Project:
+    """A configuration with its model and data at hand. ``engine`` is made when weights are first needed."""
+
+    settings: Settings
+    workspace: Workspace
+    folder: Path
+    renderer: TemplateRenderer
+    dataset: curate.Dataset
+    emit: Emit = ignore
+    baseline: Sampler | None = None
+    engine: Engine | None = field(default=None, repr=False)
+
+    @property
+    def config(self) -> training.Config:
+        """The knobs of training."""
+        return self.settings.stage("train", training.Config)
+
+    @property
+    def output_dir(self) -> Path:
+        """Folder of the run."""
+        return Path(self.config.output_dir)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run with its verdict: where everything is."""
+
+    run: RunRecord
+    report: Report
+    release: Release
+    page: Path
+
+
+def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
+    """Read a config file; paths in it count from its own folder.
+
+    Raises:
+        ConfigError: unknown keys, impossible values; all problems are shown together.
+    """
+    settings = configuration.load(path, STAGES, overrides)
+    here = path.parent if path else Path()
+    specs = settings.stage("data", curate.Config).datasets
+    moved = [spec.model_copy(update={"path": str(here / spec.path)}) for spec in specs]
+    if path and here != Path():
+        settings = settings.resolve("datasets", [s.model_dump() for s in moved], "relative to the config file")
+        output = settings.stage("train", training.Config).output_dir
+        settings = settings.resolve("output_dir", str(here / output), "relative to the config file")
+        schema = settings.stage("evaluate", evaluate.Config).json_schema
+        if isinstance(schema, str):
+            settings = settings.resolve("json_schema", str(here / schema), "relative to the config file")
+    return settings
+
+
+def load_evaluation(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
+    """The evaluation keys of a config file, or their defaults where there is none."""
+    if path is not None:
+        return load_settings(path, overrides)
+    return configuration.load(None, {"evaluate": evaluate.Config}, overrides)
+
+
+def load_serving(path: Path | None, overrides: Sequence[str] = ()) -> serve.Config:
+    """The serving keys of a config file, or their defaults where there is none."""
+    if path is not None:
+        return load_settings(path, overrides).stage("serve", serve.Config)
+    return configuration.load(None, {"serve": serve.Config}, overrides).stage("serve", serve.Config)
+
+
+def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Project:
+    """Resolve the model, then read, check and split the data with its own tokens.
+
+    Raises:
+        ModelError, OfflineError: no such model. DataError: rows that cannot be used.
+    """
+    config = settings.stage("train", training.Config)
+    emit(Stage(title="model", detail=config.model))
+    folder = resolve_model(config.model, workspace, emit)
+    renderer = make_renderer(folder, config.chat_template, config.train_on)
+    settings = _resolve_autos(settings, folder)
+    emit(Stage(title="data", detail=", ".join(s.path for s in settings.stage("data", curate.Config).datasets)))
+    longest = int(settings.stage("train", training.Config).max_length)
+    dataset = curate.run(settings.stage("data", curate.Config), renderer, longest, emit)
+    return Project(settings, workspace, folder, renderer, dataset, emit)
+
+
+def make_renderer(folder: Path, chat_template: str = "model", train_on: str = "assistant") -> TemplateRenderer:
+    """The renderer of a model folder. A template that can make the model think aloud is told not to, on every path."""
+    renderer = load_renderer(folder, chat_template=chat_template, train_on=train_on)
+    if "enable_thinking" not in renderer.template_reads:
+        return renderer
+    quiet = {"enable_thinking": False}
+    return load_renderer(folder, chat_template=chat_template, train_on=train_on, chat_template_kwargs=quiet)
+
+
+def renderer_for(model: str, workspace: Workspace | None = None, emit: Emit = ignore) -> TemplateRenderer:
+    """The renderer of a model, a run or an adapter by name; no weights are loaded.
+
+    Raises:
+        AdapterError: the adapter was trained with another tokenizer or chat template.
+    """
+    workspace = workspace or Workspace.open()
+    subject = resolve_subject(model, workspace)
+    return subject_renderer(subject, resolve_model(subject.base, workspace, emit))
+
+
+def subject_renderer(subject: Subject, folder: Path) -> TemplateRenderer:
+    """The renderer that a subject was trained with, proven by its digest."""
+    renderer = make_renderer(folder, subject.chat_template)
+    if subject.renderer_digest and renderer.digest != subject.renderer_digest:
+        raise AdapterError(
+            f"{subject.name} was trained with another tokenizer or chat template than {folder} has",
+            where=subject.name,
+            rule="what was trained is what is served: the same ids on every path",
+            fix="use the very base folder that it was trained on, or train it again",
+        )
+    return renderer
+
+
+def _resolve_autos(settings: Settings, folder: Path) -> Settings:
+    import json
+
+    model = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = settings.stage("train", training.Config)
+    if config.max_length == "auto":
+        context = int(model.get("max_position_embeddings") or LONGEST_AUTO)
+        reason = f"the model's context is {context} tokens" + (
+            f", cut at {LONGEST_AUTO}" if context > LONGEST_AUTO else ""
+        )
+        settings = settings.resolve("max_length", min(context, LONGEST_AUTO), reason)
+    if config.learning_rate == "auto":
+        rate, reason = training.auto_learning_rate(int(model["hidden_size"]), config.method)
+        settings = settings.resolve("learning_rate", rate, reason)
+    return settings
+
+
+def tokenise(project: Project, split: str) -> list[TokenizedExample]:
+    """The rows of a split as ids and weights."""
+    rows = [example for example in project.dataset.examples if example.split == split]
+    made: list[TokenizedExample] = []
+    for done, example in enumerate(rows, start=1):
+        made += project.renderer.example(example)
+        if done % 500 == 0 or done == len(rows):
+            project.emit(Tick(task=f"tokenising {split} rows", done=done, total=len(rows)))
+    return made
+
+
+def load_engine(project: Project) -> Engine:
+    """The base in memory, once per project."""
+    if project.engine is None:
+        project.engine = _engine(project.folder, project.config.dtype, project.emit)
+    return project.engine
+
+
+def _engine(folder: Path, dtype: str, emit: Emit) -> Engine:
+    import torch
+
+    from tunesmith.model import device
+    from tunesmith.model.engine import Engine
+    from tunesmith.model.load import load_base
+
+    emit(Note(text=device.use_all_cores()))
+    formats = {"auto": None, "bfloat16": torch.bfloat16, "float32": torch.float32}
+    base = load_base(folder, formats[dtype])
+    emit(Note(text=f"loaded {folder.name} in {str(base.dtype).removeprefix('torch.')} on {base.device}"))
+    return Engine(base)
+
+
+def measure_base(project: Project) -> Report:
+    """The base model alone on the test rows. Its answers are remembered for the comparison."""
+    from tunesmith.model.sample import LocalSampler
+
+    engine = load_engine(project)
+    project.emit(Stage(title="measuring the base model", detail=f"{len(project.dataset.of('test'))} held-out rows"))
+    project.baseline = evaluate.Remembered(LocalSampler(engine, project.renderer, name="base"))
+    return _evaluate(project, [project.baseline])
+
+
+def train(project: Project, fresh: bool = False) -> RunRecord:
+    """Train, and prove that what was saved is what was trained; writes ``output_dir``.
+
+    Raises:
+        TrainingError, Interrupted, ConfigError, StorageError: see `tunesmith.train.run`.
+    """
+    base = load_engine(project).base
+    project.emit(Stage(title="training", detail=f"{project.config.method}, {len(project.dataset.of('train'))} rows"))
+    rows = training.Rows(tokenise(project, "train"), tokenise(project, "validation"), project.dataset.card.digest)
+    context = training.Context(
+        base=base,
+        renderer=project.renderer,
+        chat_template=project.config.chat_template,
+        output_dir=project.output_dir,
+        origins=project.settings.origins,
+        emit=project.emit,
+        fresh=fresh,
+    )
+    record = training.run(project.config, rows, context)
+    trained = sorted(example.id for example in project.dataset.examples if example.split != "test")
+    store.write_text(project.output_dir / "trained_rows.txt", "\n".join(trained) + "\n")
+    store.write_text(project.output_dir / "config.yaml", project.settings.to_yaml())
+    return record
+
+
+def judge(project: Project) -> Report:
+    """The saved weights against the base on the test rows."""
+    from tunesmith.model.sample import LocalSampler
+
+    if project.baseline is None:
+        measure_base(project)
+    assert project.baseline is not None
+    project.emit(Stage(title="judging", detail="the saved weights against the base, on the same held-out rows"))
+    name = project.output_dir.name
+    if project.config.method == "lora":
+        engine = load_engine(project)
+        engine.add_adapter(name, project.output_dir / "adapter")
+        tuned = LocalSampler(engine, project.renderer, adapter=name, name="tuned")
+    else:
+        engine = _engine(project.output_dir / "model", project.config.dtype, project.emit)
+        tuned = LocalSampler(engine, project.renderer, name="tuned")
+    return _evaluate(project, [project.baseline, tuned])
+
+
+def _evaluate(project: Project, samplers: Sequence[Sampler]) -> Report:
+    config = project.settings.stage("evaluate", evaluate.Config)
+    rows = project.dataset.of("test")
+    return evaluate.run(config, samplers, rows, emit=project.emit, dataset_digest=project.dataset.card.digest)
+
+
+def register(project: Project, run: RunRecord, report: Report) -> Outcome:
+    """Keep run, report and adapter in the workspace under the run's name, and write the report's page."""
+    workspace, output = project.workspace, project.output_dir
+    folder = output / ("adapter" if project.config.method == "lora" else "model")
+
+    def fill(target: Path) -> None:
+        for path in sorted(folder.iterdir()):
+            if path.name != "manifest.json":
+                store.write_bytes(target / path.name, path.read_bytes())
+
+    artifact = workspace.publish("adapter", fill, {"run_id": run.run_id, "digest": run.adapter_digest})
+    workspace.put("dataset", project.dataset.card.digest, project.dataset.card)
+    workspace.put("run", run.run_id, run)
+    workspace.put("report", report.report_id, report)
+    previous = workspace.released(output.name)
+    release = Release(
+        alias=output.name,
+        adapter_digest=artifact.digest,
+        report_id=report.report_id,
+        verdict=report.verdict,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        previous_digest=previous.adapter_digest if previous else "",
+    )
+    workspace.release(release)
+    page = output / "report.html"
+    store.write_text(page, evaluate.to_html(report, run, project.dataset.card))
+    store.write_text(output / "report.json", report.model_dump_json(indent=2) + "\n")
+    return Outcome(run, report, release, page)
+
+
+def run_to_verdict(project: Project, fresh: bool = False) -> Outcome:
+    """The main job on a prepared project: measure the base, train, judge, register."""
+    measure_base(project)
+    run = train(project, fresh)
+    return register(project, run, judge(project))
+
+
+def open_samplers(
+    names: Sequence[str], workspace: Workspace, emit: Emit = ignore, model: str = ""
+) -> list[tuple[Subject, Sampler]]:
+    """A sampler for each model, run or adapter; those on the same base share one copy of it in memory."""
+    from tunesmith.model.sample import LocalSampler
+
+    engines: dict[Path, Engine] = {}
+    opened: list[tuple[Subject, Sampler]] = []
+    for index, name in enumerate(names):
+        subject = resolve_subject(name, workspace, model)
+        folder = resolve_model(subject.base, workspace, emit)
+        renderer = subject_renderer(subject, folder)
+        if folder not in engines:
+            engines[folder] = _engine(folder, "auto", emit)
+        adapter = f"{subject.name}#{index}" if subject.adapter else ""
+        if subject.adapter:
+            engines[folder].add_adapter(adapter, subject.adapter)
+        opened.append((subject, LocalSampler(engines[folder], renderer, adapter, subject.name)))
+    return opened
+
+
+def evaluate_models(
+    names: Sequence[str], data: Path, settings: Settings, workspace: Workspace, emit: Emit = ignore
+) -> Report:
+    """Measure models on a file of held-out rows; with two or more, each is compared with the first.
+
+    Raises:
+        DataError: every row of the file was trained on by one of them.
+    """
+    examples = curate.read_file(str(data))
+    opened = open_samplers(names, workspace, emit)
+    for subject, _ in opened:
+        _warn_of_trained_rows(subject, examples, emit)
+    config = settings.stage("evaluate", evaluate.Config)
+    digest = store.file_digest(data)
+    report = evaluate.run(config, [sampler for _, sampler in opened], examples, emit=emit, dataset_digest=digest)
+    workspace.put("report", report.report_id, report)
+    return report
+
+
+def _warn_of_trained_rows(subject: Subject, examples: Sequence[Example], emit: Emit) -> None:
+    known = (subject.run / "trained_rows.txt") if subject.run else None
+    if known is None or not known.is_file():
+        return
+    trained = set(known.read_text(encoding="utf-8").split())
+    seen = [example for example in examples if example.id in trained]
+    if len(seen) == len(examples):
+        raise DataError(
+            f"all {len(examples)} rows were training or validation rows of {subject.name}",
+            where=str(examples[0].source.path),
+            rule="a model is measured on rows that it has not seen",
+            fix="give a file of held-out rows",
+        )
+    if seen:
+        places = ", ".join(str(example.source) for example in seen[:3])
+        text = f"{len(seen)} of {len(examples)} rows were training or validation rows of {subject.name}: {places}"
+        emit(Note(text=f"{text}; the result flatters it", level="warning"))
+
+
+def open_chat(
+    name: str, params: SamplingParams, workspace: Workspace, emit: Emit = ignore
+) -> Callable[[Sequence[Message]], Iterator[str]]:
+    """A function from the conversation so far to the pieces of the answer, as they come."""
+    from tunesmith.model.sample import LocalSampler
+
+    [(_, sampler)] = open_samplers([name], workspace, emit)
+    assert isinstance(sampler, LocalSampler)
+    return lambda messages: sampler.stream(Prompt(messages=tuple(messages)), params)
+
+
+def open_gateway(
+    model: str,
+    adapters: Mapping[str, str],
+    workspace: Workspace,
+    config: serve.Config | None = None,
+    emit: Emit = ignore,
+) -> serve.Gateway:
+    """A gateway over a base and named adapters, ready to be started.
+
+    Args:
+        model: model, run or adapter; a run or an adapter is served under its name beside its base.
+        adapters: name → run, adapter folder or released name.
+    """
+    subject = resolve_subject(model, workspace)
+    folder = resolve_model(subject.base, workspace, emit)
+    engine = _engine(folder, "auto", emit)
+    wanted = {subject.name: model, **adapters} if subject.adapter else dict(adapters)
+    renderers: dict[str, TemplateRenderer] = {}
+    for name, place in wanted.items():
+        adapter = resolve_subject(place, workspace, subject.base)
+        if adapter.adapter is None:
+            raise AdapterError(
+                f"{place} is not an adapter",
+                where=f"--adapter {name}",
+                rule="an adapter is a run, a PEFT folder or a released name",
+                fix="give the folder of a run, or its adapter/ folder",
+            )
+        renderers[name] = subject_renderer(adapter, folder)
+        engine.add_adapter(name, adapter.adapter)
+        emit(Note(text=f"loaded adapter {name} ({engine.adapters[name][:12]})"))
+    base_name = subject.base if subject.adapter else subject.name
+    base_renderer = make_renderer(folder)
+    models = serve.served_models(engine, base_name, base_renderer, renderers)
+    traces = workspace.root / "traces.jsonl"
+    return serve.Gateway(
+        engine, models, config=config, on_trace=lambda trace: store.append_line(traces, trace.model_dump_json())
+    )
+
+
+def machine() -> Machine:
+    """What this machine offers, with a short measurement of its speed."""
+    from tunesmith.model import device
+
+    threads, reason = device.choose_threads()
+    return Machine(
+        facts=device.describe(),
+        threads=threads,
+        threads_reason=reason,
+        fast_bf16=device.has_fast_bf16(),
+        available_memory_bytes=device.available_memory(),
+        gflops=device.measure_gemm(),
+    )

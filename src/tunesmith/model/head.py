@@ -1,0 +1,72 @@
+"""The language-model head on target rows only, in row chunks, with the gradient formed in forward.
+
+Only positions whose next token is trained go through the vocabulary matrix, and logits exist for one chunk of rows at
+a time. Shapes: N target rows, W hidden width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+Tensor = torch.Tensor
+CHUNK_ROWS = 128
+"""Rows at a time: 128 × 49,152 fp32 logits are 25 MB, small enough to stay near the cores."""
+
+
+class HeadLoss(torch.autograd.Function):
+    """Σ weight · −log p(target), in fp32, and the unweighted −log p of each row.
+
+    forward(hidden (N, W), weight (V, W), bias (V,) or None, targets (N,) int64, weights (N,) fp32)
+    → (loss () fp32, negative log-probabilities (N,) fp32). Only the first output carries a gradient.
+    Logits are computed in the dtype of ``hidden`` and raised to fp32, as transformers' loss does.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        losses = torch.empty(hidden.shape[0], dtype=torch.float32, device=hidden.device)
+        grad_hidden = torch.empty_like(hidden) if needs_hidden else None
+        grad_weight = torch.zeros(weight.shape, dtype=torch.float32, device=hidden.device) if needs_weight else None
+        grad_bias = torch.zeros(weight.shape[0], dtype=torch.float32, device=hidden.device) if needs_bias else None
+        for start in range(0, hidden.shape[0], CHUNK_ROWS):
+            rows = slice(start, start + CHUNK_ROWS)
+            logits = torch.nn.functional.linear(hidden[rows], weight, bias).float()
+            target = targets[rows, None]
+            log_sum = torch.logsumexp(logits, dim=-1, keepdim=True)
+            losses[rows] = (log_sum - logits.gather(1, target)).squeeze(1)
+            if not (needs_hidden or needs_weight or needs_bias):
+                continue
+            gradient = logits.sub_(log_sum).exp_()
+            gradient.scatter_add_(1, target, torch.full_like(log_sum, -1.0))
+            gradient = gradient.mul_(weights[rows, None]).to(hidden.dtype)
+            if grad_hidden is not None:
+                torch.matmul(gradient, weight, out=grad_hidden[rows])
+            if grad_weight is not None:
+                grad_weight += torch.matmul(gradient.t(), hidden[rows]).float()
+            if grad_bias is not None:
+                grad_bias += gradient.float().sum(0)
+        ctx.gradients = (grad_hidden, grad_weight, grad_bias)
+        ctx.dtypes = (hidden.dtype, weight.dtype)
+        ctx.mark_non_differentiable(losses)
+        return (losses * weights).sum(), losses
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _grad_losses: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        grad_hidden, grad_weight, grad_bias = ctx.gradients
+        hidden_dtype, weight_dtype = ctx.dtypes
+        return (
+            None if grad_hidden is None else (grad_hidden * grad).to(hidden_dtype),
+            None if grad_weight is None else (grad_weight * grad).to(weight_dtype),
+            None if grad_bias is None else (grad_bias * grad).to(weight_dtype),
+            None,
+            None,
+        )
+
+
+def head_loss(hidden: Tensor, head: torch.nn.Linear, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted loss of target rows and each row's negative log-probability; see `HeadLoss`."""
+    return HeadLoss.apply(hidden, head.weight, head.bias, targets, weights)

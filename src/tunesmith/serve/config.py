@@ -1,0 +1,42 @@
+"""Where the server listens, and how much it takes on."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from tunesmith.core.records import Record
+
+
+class Config(Record):
+    """Options of `tunesmith serve`. Every limit answers with an error that names it; nothing is cut silently."""
+
+    host: str = Field(
+        default="127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 opens the server to the network."
+    )
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
+    max_pending_requests: int = Field(
+        default=64, ge=1, description="Answers that may run or wait at the same time; one more gets status 429."
+    )
+    max_choices: int = Field(
+        default=16, ge=1, description="Most answers that one request may ask for (n times the number of prompts)."
+    )
+    max_response_tokens: int = Field(
+        default=8192, ge=1, description="Longest answer, in tokens, that a request may ask for."
+    )
+    max_body_bytes: int = Field(
+        default=4 * 1024 * 1024, ge=1024, description="Largest request body, in bytes; a larger one gets status 413."
+    )
+    shutdown_seconds: float = Field(
+        default=10.0, ge=0.0, le=3600.0, description="How long running answers may go on after a stop signal."
+    )
+
+    @model_validator(mode="after")
+    def _choices_fit(self) -> Self:
+        if self.max_choices > self.max_pending_requests:
+            raise ValueError(
+                f"max_choices ({self.max_choices}) may not be larger than "
+                f"max_pending_requests ({self.max_pending_requests})"
+            )
+        return self

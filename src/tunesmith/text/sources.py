@@ -1,0 +1,93 @@
+"""Where a model folder keeps its chat templates and the ids that end its texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tunesmith.core.errors import ConfigError, ModelError
+from tunesmith.text.builtin import NAMES, builtin
+from tunesmith.text.tokenizer import Tokenizer, read_json
+
+Sources = dict[str, tuple[str, str]]
+"""Template name → its text and the file that it came from."""
+
+_OFFER = f"set chat_template to {', '.join(NAMES)} or the path of a .jinja file"
+
+
+def find_templates(folder: Path, chosen: str, tokenizer: Tokenizer) -> Sources:
+    """The templates to use: "default", and "tool_use" where the model has an own one for tools.
+
+    Args:
+        folder: the model folder.
+        chosen: "model", the name of a built-in template, or the path of a file.
+        tokenizer: the model's tokenizer, which built-in templates are written for.
+
+    Raises:
+        ModelError: the model has no chat template.
+        ConfigError: ``chosen`` is neither a known name nor a file of text.
+    """
+    if chosen in NAMES:
+        return {"default": (builtin(chosen, tokenizer), f"built-in template {chosen}")}
+    if chosen != "model":
+        path = Path(chosen)
+        if not path.is_file():
+            raise ConfigError(
+                f"chat_template: {chosen!r} is neither a built-in template nor a file",
+                where="chat_template",
+                rule=f"chat_template is model, {', '.join(NAMES)} or the path of a .jinja file",
+                fix="correct the path, or choose one of the names",
+            )
+        return {"default": (_read(path), str(path))}
+    found = _own(folder)
+    if "default" not in found:
+        others = f" named default (it has {', '.join(sorted(found))})" if found else ""
+        raise ModelError(
+            f"the model has no chat template{others}",
+            where=str(folder),
+            rule="a chat template says how messages are written as text",
+            fix=f"{_OFFER}; base models that were never tuned for chat do well with plain",
+        )
+    return {name: found[name] for name in ("default", "tool_use") if name in found}
+
+
+def eos_ids(folder: Path, tokenizer: Tokenizer) -> set[int]:
+    """Every end-of-sequence id that the folder states, as long as it is a token of its own and not ordinary text."""
+    model = read_json(folder / "config.json")
+    inner = model.get("text_config")
+    stated = [read_json(folder / "generation_config.json"), model, inner if isinstance(inner, Mapping) else {}]
+    ids: set[object] = {tokenizer.eos_id}
+    for config in stated:
+        value = config.get("eos_token_id")
+        ids.update(value if isinstance(value, list) else [value])
+    return {id for id in tokenizer.added.values() if id in ids}
+
+
+def _own(folder: Path) -> Sources:
+    files = {path.stem: path for path in sorted((folder / "additional_chat_templates").glob("*.jinja"))}
+    if (folder / "chat_template.jinja").is_file():
+        files["default"] = folder / "chat_template.jinja"
+    if files:  # as in transformers, files hide what tokenizer_config.json says
+        return {name: (_read(path), str(path)) for name, path in files.items()}
+    path = folder / "tokenizer_config.json"
+    stated = read_json(path).get("chat_template")
+    if isinstance(stated, str):
+        stated = {"default": stated}
+    elif isinstance(stated, list):
+        named = [entry for entry in stated if isinstance(entry, Mapping)]
+        stated = {entry.get("name"): entry.get("template") for entry in named}
+    if not isinstance(stated, Mapping):
+        return {}
+    return {str(name): (source, str(path)) for name, source in stated.items() if isinstance(source, str)}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"not a text file: {error}",
+            where=str(path),
+            rule="a chat template is a Jinja template in UTF-8",
+            fix="give the path of a .jinja file",
+        ) from error

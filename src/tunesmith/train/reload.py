@@ -1,0 +1,44 @@
+"""The fresh process of the reload check: ``python -m tunesmith.train.reload FOLDER BASE DTYPE``.
+
+Loads the saved weights as serving would, replays the canaries of the card, and prints the largest difference as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from tunesmith.core import store
+from tunesmith.core.artifacts import AdapterCard, Canary
+from tunesmith.model import device
+from tunesmith.model.adapters import CONFIG, attach, read_adapter
+from tunesmith.model.load import load_base
+from tunesmith.model.resolve import CARD
+from tunesmith.model.sample import answer_logprobs
+from tunesmith.train.verify import largest_difference
+
+FORMATS = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+def replay(folder: Path, base_folder: Path, dtype: torch.dtype) -> float:
+    """Largest difference between the stored canary log-probabilities and those of the reloaded weights."""
+    store.verify_folder(folder)
+    card = AdapterCard.model_validate_json((folder / CARD).read_bytes())
+    if (folder / CONFIG).is_file():
+        base = load_base(base_folder, dtype)
+        attach(base, "reloaded", read_adapter(folder))
+        adapter = "reloaded"
+    else:
+        base, adapter = load_base(folder, dtype), ""
+    values = answer_logprobs(base, [(c.tokens, 1) for c in card.canaries], adapter)
+    after = [Canary(tokens=c.tokens, logprobs=tuple(v)) for c, v in zip(card.canaries, values, strict=True)]
+    return largest_difference(card.canaries, after)
+
+
+if __name__ == "__main__":
+    device.use_all_cores()
+    difference = replay(Path(sys.argv[1]), Path(sys.argv[2]), FORMATS[sys.argv[3]])
+    sys.stdout.write(json.dumps({"largest_difference": difference}) + "\n")

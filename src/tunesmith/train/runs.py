@@ -1,0 +1,360 @@
+"""From tokenised rows to a run: plan, train, keep the best, write it down, prove that what was saved is what ran."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from tunesmith.core import store
+from tunesmith.core.artifacts import AdapterCard, Canary, Check, RunRecord
+from tunesmith.core.errors import InputError, Interrupted, TrainingError
+from tunesmith.core.events import Emit, Note, Saved, Step, Validated, ignore
+from tunesmith.core.protocols import Renderer
+from tunesmith.core.records import TokenizedExample, digest_of
+from tunesmith.model import device
+from tunesmith.model.adapters import adapter_digest
+from tunesmith.model.load import Base, fingerprint
+from tunesmith.model.lora import LoRASpec
+from tunesmith.model.resolve import CARD, TEMPLATE
+from tunesmith.model.trainable import KINDS, Options, Trainable
+from tunesmith.train import checkpoint, verify
+from tunesmith.train.config import Config
+from tunesmith.train.loop import Loss, Plan, State, make_optimiser, train, validation_loss
+from tunesmith.train.order import Order
+from tunesmith.train.preflight import estimate
+from tunesmith.train.sft import loss as sft_loss
+
+Tensor = torch.Tensor
+TASKS: Mapping[str, Loss] = {"sft": sft_loss}
+FOLDERS = {"lora": "adapter", "full": "model"}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Tokenised training and validation rows, and the digest of the data set that they come from."""
+
+    train: Sequence[TokenizedExample]
+    validation: Sequence[TokenizedExample]
+    dataset_digest: str
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a run is told about its surroundings."""
+
+    base: Base
+    renderer: Renderer
+    chat_template: str
+    output_dir: Path
+    origins: Mapping[str, str] = field(default_factory=dict)
+    emit: Emit = ignore
+    fresh: bool = False
+
+
+@dataclass
+class _Run:
+    """The parts of a run that its steps share."""
+
+    config: Config
+    rows: Rows
+    context: Context
+    trainable: Trainable
+    plan: Plan
+    optimiser: torch.optim.AdamW
+    state: State
+    best: Tensor
+    initial: Tensor
+    base_canaries: tuple[Canary, ...]
+    checks: list[Check] = field(default_factory=list)
+    reload: verify.Reload | None = None
+
+    @property
+    def loss(self) -> Loss:
+        return TASKS[self.config.task]
+
+    def identity(self) -> dict[str, str]:
+        """What a resumed run must have in common with the one that it continues."""
+        knobs = self.config.model_dump(mode="json", exclude={"output_dir", "model"})
+        return {
+            "configuration": digest_of(knobs),
+            "data": self.rows.dataset_digest,
+            "base model": self.context.base.fingerprint,
+            "chat template": self.context.renderer.digest,
+        }
+
+
+def run(config: Config, rows: Rows, context: Context) -> RunRecord:
+    """Train and write ``output_dir``: ``adapter/`` (or ``model/``) with the best weights, ``last/``, ``run.json``.
+
+    A stopped run goes on from its newest checkpoint and ends with the same bits; ``context.fresh`` starts over.
+
+    Args:
+        config: with no "auto" left in ``learning_rate``.
+        rows: at least one training and one validation row.
+        context: base model, renderer, folders, listener.
+
+    Raises:
+        ConfigError: the checkpoint belongs to another configuration or other data.
+        TrainingError: the loss ran away, the batch does not fit, or the saved weights are not the trained ones.
+        Interrupted: stopped by the user; a checkpoint was written.
+    """
+    output = context.output_dir
+    _prepare_folder(output, context.fresh)
+    run_ = _begin(config, rows, context)
+    _resume(run_, output / "checkpoints")
+    planned = estimate(context.base, run_.trainable, run_.loss, rows.train, run_.plan)
+    context.emit(Note(text=plan_sentence(planned.seconds, planned.peak_memory_bytes, planned.steps, planned.tokens)))
+    try:
+        _train(run_)
+        record = _finish(run_)
+    finally:
+        if run_.reload is not None:
+            run_.reload.kill()
+    record = record.model_copy(update={"estimate": planned})
+    store.write_text(output / "run.json", record.model_dump_json(indent=2) + "\n")
+    store.remove(output / "checkpoints")
+    failed = [check for check in record.checks if check.passed is False]
+    if failed:
+        raise TrainingError(
+            f"the finished run failed a check: {failed[0].name}: {failed[0].detail}",
+            where=str(output),
+            rule="a run counts only when what was saved is what was trained",
+            fix="don't use this adapter; train again with --fresh, and report it if it happens twice",
+        )
+    return record
+
+
+def plan_sentence(seconds: tuple[float, float], memory: tuple[int, int], steps: int, tokens: int) -> str:
+    """The plan in one line."""
+    low, high = (s / 60 for s in seconds)
+    gib = 1024**3
+    return (
+        f"plan: {steps} steps, {tokens:,} tokens, {low:.1f} to {high:.1f} minutes, "
+        f"peak memory {memory[0] / gib:.1f} to {memory[1] / gib:.1f} GiB"
+    )
+
+
+def _prepare_folder(output: Path, fresh: bool) -> None:
+    if fresh:
+        for name in ("checkpoints", "run.json", "last", "report.html", "events.jsonl", *FOLDERS.values()):
+            store.remove(output / name)
+    if (output / "run.json").exists():
+        raise InputError(
+            f"{output} holds a finished run",
+            where="output_dir",
+            rule="a finished run is never overwritten silently",
+            fix="choose another output_dir, or start over with --fresh",
+        )
+    store.make_folder(output)
+
+
+def _begin(config: Config, rows: Rows, context: Context) -> _Run:
+    if not rows.train or not rows.validation:
+        raise InputError(
+            f"{len(rows.train)} training and {len(rows.validation)} validation rows",
+            where="datasets",
+            rule="a run needs at least one row of each",
+            fix="add rows, or change val_size",
+        )
+    torch.manual_seed(config.seed)  # before the adapter is made, so that the seed fixes its first weights too
+    base = context.base
+    targets = config.lora_target_modules
+    spec = LoRASpec(config.lora_r, config.lora_alpha, targets, config.lora_dropout, config.use_rslora)
+    trainable = KINDS[config.method](base, Options(spec, config.seed, config.model))
+    base_canaries = verify.canaries(base, context.renderer, "")
+    isolation = verify.packing_isolation(base, rows.train)
+    plan = make_plan(config, len(rows.train))
+    checks = [
+        verify.mask_coverage(rows.train),
+        verify.stop_trained(rows.train, context.renderer.stop_ids),
+        isolation,
+    ]
+    master = trainable.master
+    optimiser = make_optimiser(trainable, plan)
+    initial = master.clone()
+    return _Run(config, rows, context, trainable, plan, optimiser, State(), initial, initial, base_canaries, checks)
+
+
+def make_plan(config: Config, rows: int) -> Plan:
+    """The steps that a configuration means for this many training rows."""
+    order = Order(rows, config.per_device_train_batch_size * config.gradient_accumulation_steps, config.seed)
+    total = order.total_steps(config.num_train_epochs, config.max_steps)
+    per_epoch = math.ceil(order.steps_per_epoch / 5)
+    every = config.eval_steps if isinstance(config.eval_steps, int) else min(200, max(5, per_epoch))
+    assert not isinstance(config.learning_rate, str), "resolve learning_rate: auto first"
+    return Plan(
+        order=order,
+        total_steps=total,
+        micro_batch=config.per_device_train_batch_size,
+        learning_rate=config.learning_rate,
+        scheduler=config.lr_scheduler_type,
+        warmup_ratio=config.warmup_ratio,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        eval_steps=every,
+        patience=config.early_stopping_patience,
+    )
+
+
+def _resume(run_: _Run, folder: Path) -> None:
+    found = checkpoint.latest(folder, run_.context.emit)
+    if found is None:
+        return
+    checkpoint.check_identity(found, run_.identity())
+    run_.state, run_.best = checkpoint.load(found, run_.trainable, run_.optimiser)
+    run_.context.emit(Note(text=f"resumed from step {run_.state.step} ({found.name})"))
+
+
+def _train(run_: _Run) -> None:
+    context, state = run_.context, run_.state
+
+    def validate() -> float:
+        return validation_loss(context.base, run_.trainable, run_.loss, run_.rows.validation, run_.plan.micro_batch)
+
+    arguments = (context.base, run_.trainable, run_.loss, run_.rows.train, run_.plan, run_.optimiser, state, validate)
+    with _stop_requests() as requested:
+        for event in train(*arguments):
+            context.emit(event)
+            store.append_line(context.output_dir / "events.jsonl", event.model_dump_json())
+            if isinstance(event, Validated):
+                if event.best:
+                    run_.best = run_.trainable.master.clone()
+                _save_checkpoint(run_)
+                _start_first_reload(run_)
+            elif requested and isinstance(event, Step):
+                _save_checkpoint(run_)
+                raise Interrupted(
+                    f"stopped by {requested[0]} after step {state.step} of {run_.plan.total_steps}",
+                    where=str(context.output_dir / "checkpoints"),
+                    rule="a checkpoint was written; the same command goes on from it",
+                    fix="run the same `tunesmith train` command again to resume",
+                )
+
+
+@contextmanager
+def _stop_requests() -> Iterator[list[str]]:
+    """Collects the first SIGINT or SIGTERM instead of dying in the middle of a step; a second one kills at once."""
+    requested: list[str] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        requested.append(signal.Signals(number).name)
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, note)
+    except ValueError:  # not the main thread: whoever started the thread handles signals
+        before = {}
+    try:
+        yield requested
+    finally:
+        restore()
+
+
+def _save_checkpoint(run_: _Run) -> None:
+    folder = run_.context.output_dir / "checkpoints"
+    path = checkpoint.save(folder, run_.trainable, run_.optimiser, run_.state, run_.best, run_.identity())
+    run_.context.emit(Saved(step=run_.state.step, path=str(path), what="checkpoint"))
+
+
+def _start_first_reload(run_: _Run) -> None:
+    """After the first save: write the weights as they are and load them elsewhere while training goes on."""
+    if run_.reload is not None or any(check.name == "reload, first save" for check in run_.checks):
+        return
+    folder = _write(run_, "last")
+    context = run_.context
+    run_.reload = verify.Reload("reload, first save", folder, context.base.folder, context.base.dtype, 1)
+
+
+def _write(run_: _Run, name: str) -> Path:
+    """Save the present weights with card and manifest as ``output_dir/name``."""
+    context, trainable = run_.context, run_.trainable
+    trainable.publish()
+    target = context.output_dir / name
+    card = AdapterCard(
+        method=run_.config.method,
+        task=run_.config.task,
+        base=run_.config.model,
+        base_fingerprint=context.base.fingerprint,
+        renderer_digest=context.renderer.digest,
+        chat_template=TEMPLATE if context.chat_template.endswith(".jinja") else context.chat_template,
+        stop_ids=tuple(sorted(context.renderer.stop_ids)),
+        run_id=run_id(run_.identity()),
+        dtype=str(context.base.dtype).split(".")[-1],
+        canaries=verify.canaries(context.base, context.renderer, trainable.adapter),
+    )
+    with store.staged_folder(target) as staged:
+        trainable.write(staged)
+        if context.chat_template.endswith(".jinja"):
+            store.write_bytes(staged / TEMPLATE, Path(context.chat_template).read_bytes())
+        files = {path.name: store.file_digest(path) for path in sorted(staged.iterdir())}
+        card = card.model_copy(update={"files": files})
+        store.write_text(staged / CARD, card.model_dump_json(indent=2) + "\n")
+        store.write_manifest(staged)
+    return target
+
+
+def run_id(identity: Mapping[str, str]) -> str:
+    """Equal for equal configuration, data, base and template: 16 hex digits."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _finish(run_: _Run) -> RunRecord:
+    context, trainable, base = run_.context, run_.trainable, run_.context.base
+    if run_.reload is not None:
+        run_.checks.append(run_.reload.check())
+    last = _write(run_, "last")
+    context.emit(Saved(step=run_.state.step, path=str(last), what="last"))
+    run_.checks.append(verify.every_weight_moved(trainable, run_.initial, run_.state.step))
+    trainable.load(run_.best)
+    best = _write(run_, FOLDERS[run_.config.method])
+    context.emit(Saved(step=run_.state.best_step, path=str(best), what="best"))
+    tuned = verify.canaries(base, context.renderer, trainable.adapter)
+    run_.checks.append(verify.adapter_differs(run_.base_canaries, tuned))
+    threads, _ = device.choose_threads()
+    reload = verify.Reload("reload, last save", best, base.folder, base.dtype, threads)
+    run_.reload = reload
+    run_.checks.append(reload.check())
+    return _record(run_, best)
+
+
+def _record(run_: _Run, best: Path) -> RunRecord:
+    state, context = run_.state, run_.context
+    digest = adapter_digest(best) if run_.trainable.kind == "lora" else fingerprint(best)
+    return RunRecord(
+        run_id=run_id(run_.identity()),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        config=run_.config.model_dump(mode="json"),
+        origins=dict(context.origins),
+        dataset_digest=run_.rows.dataset_digest,
+        base_fingerprint=context.base.fingerprint,
+        renderer_digest=context.renderer.digest,
+        seed=run_.config.seed,
+        environment=device.environment(),
+        steps=state.step,
+        seconds=state.seconds,
+        tokens=state.tokens,
+        target_tokens=state.target_tokens,
+        train_losses=tuple(state.losses),
+        validation_losses=state.validation,
+        best_step=state.best_step,
+        peak_memory_bytes=device.peak_memory(),
+        adapter_digest=digest,
+        checks=tuple(run_.checks),
+        stopped=state.stopped,
+    )

@@ -1,0 +1,158 @@
+"""The checks that every run makes on itself, printed as the verify table and stored in the run record.
+
+Each is cheap, and each catches a way of training that gives a wrong model without an error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from tunesmith.core.artifacts import Canary, Check
+from tunesmith.core.protocols import Renderer
+from tunesmith.core.records import TokenizedExample
+from tunesmith.model.batch import pack
+from tunesmith.model.load import Base
+from tunesmith.model.sample import answer_logprobs
+from tunesmith.model.trainable import Trainable
+
+Tensor = torch.Tensor
+CANARY_TEXTS = (
+    "The capital of France is Paris, and the river that runs through it is the Seine.",
+    "Three times four makes twelve. Water boils at one hundred degrees.",
+    '{"name": "flour", "amount": 200, "unit": "g"}',
+)
+"""Neutral texts whose log-probabilities are stored with the adapter; no row of the user's data leaves with it."""
+
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
+"""Largest difference of a token's log-probability that a reload may show, by number format (same machine: 0)."""
+
+
+def canaries(base: Base, renderer: Renderer, adapter: str) -> tuple[Canary, ...]:
+    """Log-probabilities of the neutral texts under base + adapter, through the inference path."""
+    rows = [(renderer.text(text), 1) for text in CANARY_TEXTS]
+    values = answer_logprobs(base, rows, adapter)
+    return tuple(Canary(tokens=ids, logprobs=tuple(v)) for (ids, _), v in zip(rows, values, strict=True))
+
+
+def largest_difference(before: Sequence[Canary], after: Sequence[Canary]) -> float:
+    """Largest absolute difference of any canary token's log-probability."""
+    pairs = [(x, y) for a, b in zip(before, after, strict=True) for x, y in zip(a.logprobs, b.logprobs, strict=True)]
+    return max(abs(x - y) for x, y in pairs)
+
+
+def mask_coverage(rows: Sequence[TokenizedExample]) -> Check:
+    """Every row has trained tokens; says what share of all tokens that is."""
+    tokens = sum(len(row.tokens) for row in rows)
+    trained = sum(row.trained_tokens for row in rows)
+    empty = sum(row.trained_tokens == 0 for row in rows)
+    detail = f"{trained:,} of {tokens:,} tokens trained ({trained / tokens:.0%}); rows without any: {empty}"
+    return Check(name="mask coverage", passed=empty == 0, detail=detail)
+
+
+def stop_trained(rows: Sequence[TokenizedExample], stop_ids: frozenset[int]) -> Check:
+    """Every trained turn ends in a stop token that is trained."""
+    spans = [(row, span) for row in rows for span in row.spans if any(row.weights[span.start : span.end])]
+    good = sum(row.tokens[span.end - 1] in stop_ids and row.weights[span.end - 1] > 0 for row, span in spans)
+    if not spans:
+        return Check(name="stop tokens", passed=None, detail="not measured: plain text has no turns")
+    return Check(
+        name="stop tokens", passed=good == len(spans), detail=f"{good} of {len(spans)} answers end in a trained stop"
+    )
+
+
+def packing_isolation(base: Base, rows: Sequence[TokenizedExample]) -> Check:
+    """Changing a token of one packed document leaves the next document's hidden states bit-identical."""
+    if len(rows) < 2:
+        return Check(name="packing isolation", passed=None, detail="not measured: fewer than two rows")
+    first, second = rows[0], rows[1]
+    changed = first.model_copy(update={"tokens": (*first.tokens[:-1], (first.tokens[-1] + 1) % base.config.vocab_size)})
+    base.router.training, base.router.segments = None, []
+    with torch.inference_mode():
+        outputs = []
+        for head in (first, changed):
+            batch = pack([head, second], base.device)
+            outputs.append(base.hidden(batch.tokens, batch.positions, batch.layout)[len(first.tokens) :])
+    difference = float((outputs[0] - outputs[1]).abs().max())
+    return Check(name="packing isolation", passed=difference == 0.0, detail=f"neighbour's influence: {difference:g}")
+
+
+def every_weight_moved(trainable: Trainable, before: Tensor, steps: int) -> Check:
+    """No trained matrix is where it began, and every number is finite.
+
+    Where B begins at zero, A has no gradient in the first step; a run of one step is judged by B alone.
+    """
+    finite = bool(torch.isfinite(trainable.master).all())
+    sizes = [p.numel() for p in trainable.parameters.values()]
+    parts = zip(trainable.parameters, trainable.master.split(sizes), before.split(sizes), strict=True)
+    still = [name for name, now, then in parts if torch.equal(now, then)]
+    if trainable.kind == "lora" and steps == 1:
+        still = [name for name in still if not name.endswith(".a")]
+    detail = f"{len(sizes) - len(still)} of {len(sizes)} tensors changed" + (f"; not: {still[0]}" if still else "")
+    return Check(name="weights trained", passed=finite and not still, detail=detail if finite else "not finite")
+
+
+def adapter_differs(base_canaries: Sequence[Canary], tuned: Sequence[Canary]) -> Check:
+    """The tuned model does not answer as the base does."""
+    difference = largest_difference(base_canaries, tuned)
+    return Check(
+        name="tuned ≠ base", passed=difference > 0, detail=f"log-probabilities differ by up to {difference:.3g}"
+    )
+
+
+class Reload:
+    """Loads saved weights in a fresh process while training goes on, and compares checksums and canaries.
+
+    Args:
+        folder: the saved adapter or model, with card and manifest.
+        base_folder: the base that it belongs to.
+    """
+
+    def __init__(self, name: str, folder: Path, base_folder: Path, dtype: torch.dtype, threads: int) -> None:
+        self.name, self.dtype = name, dtype
+        command = [
+            sys.executable,
+            "-m",
+            "tunesmith.train.reload",
+            str(folder),
+            str(base_folder),
+            str(dtype).split(".")[-1],
+        ]
+        source = str(Path(__file__).parents[2])
+        environment = os.environ | {
+            "TUNESMITH_THREADS": str(threads),
+            "PYTHONPATH": os.pathsep.join(p for p in (source, os.environ.get("PYTHONPATH", "")) if p),
+        }
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+
+    def finished(self) -> bool:
+        """Whether the other process has ended."""
+        return self.process.poll() is not None
+
+    def check(self) -> Check:
+        """Wait for the result."""
+        output, errors = self.process.communicate()
+        if self.process.returncode != 0:
+            reason = (errors.strip().splitlines() or ["no message"])[-1]
+            return Check(name=self.name, passed=False, detail=f"a fresh process could not load it: {reason}")
+        difference = float(json.loads(output.strip().splitlines()[-1])["largest_difference"])
+        passed = difference <= TOLERANCE[self.dtype]
+        return Check(
+            name=self.name,
+            passed=passed,
+            detail=f"fresh process: checksums match, log-probabilities differ by {difference:.2g}",
+        )
+
+    def kill(self) -> None:
+        """End the other process, if it still runs."""
+        if not self.finished():
+            self.process.kill()
+        self.process.communicate()

@@ -1,0 +1,48 @@
+"""A small training job as a program, so that tests can kill it: ``python -m tests.train.job MODEL OUT [METHOD]``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+from tests.stub import ByteRenderer, example
+from tunesmith.core.artifacts import RunRecord
+from tunesmith.core.events import Emit, ignore
+from tunesmith.model.load import load_base
+from tunesmith.train import Config, Context, Rows, run
+
+QUESTIONS = [(f"What is {a} and {b}?", f"{a} {b} {'abc' * (a % 3)}") for a in range(6) for b in range(5)]
+
+
+def config(**changes: object) -> Config:
+    values = {
+        "learning_rate": 3e-3,
+        "lora_r": 4,
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 4,
+        "eval_steps": 3,
+        "early_stopping_patience": 0,
+        "lora_dropout": 0.1,
+        "dtype": "float32",
+    }
+    return Config(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def rows() -> Rows:
+    renderer = ByteRenderer()
+    tokenised = [row for question in QUESTIONS for row in renderer.example(example(*question))]
+    return Rows(train=tokenised[:24], validation=tokenised[24:], dataset_digest="questions")
+
+
+def train(model: Path, out: Path, config: Config, emit: Emit = ignore, fresh: bool = False) -> RunRecord:
+    base = load_base(model, torch.float32)
+    context = Context(base, ByteRenderer(), "none", out, emit=emit, fresh=fresh)
+    return run(config, rows(), context)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    method = sys.argv[3] if len(sys.argv) > 3 else "lora"
+    train(Path(sys.argv[1]), Path(sys.argv[2]), config(method=method))

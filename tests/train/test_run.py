@@ -1,0 +1,233 @@
+"""A whole run: folders, verify table, exact repeat, kill and resume, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.train import job
+from tunesmith.core.artifacts import Check, RunRecord
+from tunesmith.core.errors import ConfigError, CorruptArtifactError, InputError, Interrupted, TrainingError
+from tunesmith.core.events import Note, Step
+from tunesmith.core.store import verify_folder
+from tunesmith.train import Rows, verify
+from tunesmith.train.reload import replay
+
+
+def weights(folder: Path, name: str = "adapter") -> dict[str, torch.Tensor]:
+    return load_file(next((folder / name).glob("*.safetensors")))
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+class InstantReload:
+    """Stands in for the fresh process in tests that are about something else."""
+
+    def __init__(self, name: str, *_arguments: object) -> None:
+        self.name = name
+
+    def check(self) -> Check:
+        return Check(name=self.name, passed=True, detail="not part of this test")
+
+    def kill(self) -> None:
+        pass
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "Reload", InstantReload)
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRecord]:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    torch.set_num_threads(1)
+    return out, job.train(tiny_model, out, job.config())
+
+
+def test_a_run_leaves_its_evidence(finished: tuple[Path, RunRecord]) -> None:
+    out, record = finished
+    assert RunRecord.model_validate_json((out / "run.json").read_text()) == record
+    assert record.steps == len(record.train_losses) == 12
+    assert record.train_losses[-1] < record.train_losses[0]
+    assert min(record.validation_losses.values()) == record.validation_losses[record.best_step]
+    assert record.target_tokens == 2 * sum(row.trained_tokens for row in job.rows().train)
+    for name in ("adapter", "last"):
+        assert set(verify_folder(out / name)) == {
+            "adapter_config.json",
+            "adapter_model.safetensors",
+            "tunesmith.json",
+        }
+    lines = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    assert sum(line["kind"] == "step" for line in lines) == 12
+    assert not (out / "checkpoints").exists()
+
+
+def test_every_check_was_measured_and_passed(finished: tuple[Path, RunRecord]) -> None:
+    _, record = finished
+    assert {check.name: check.passed for check in record.checks} == {
+        "mask coverage": True,
+        "stop tokens": True,
+        "packing isolation": True,
+        "reload, first save": True,
+        "weights trained": True,
+        "tuned ≠ base": True,
+        "reload, last save": True,
+    }
+
+
+@pytest.mark.usefixtures("quick")
+def test_same_seed_same_adapter(finished: tuple[Path, RunRecord], tiny_model: Path, tmp_path: Path) -> None:
+    out, record = finished
+    again = job.train(tiny_model, tmp_path / "again", job.config())
+    assert again.adapter_digest == record.adapter_digest
+    other = job.train(tiny_model, tmp_path / "other", job.config(seed=1))
+    assert other.adapter_digest != record.adapter_digest
+    assert same(weights(out), weights(tmp_path / "again"))
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_killed_anywhere_and_resumed_ends_with_the_same_bits(method: str, tiny_model: Path, tmp_path: Path) -> None:
+    undisturbed = tmp_path / "undisturbed"
+    torch.set_num_threads(1)
+    job.train(tiny_model, undisturbed, job.config(method=method))
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "tests.train.job", str(tiny_model), str(out), method]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(["src", "."]), "OMP_NUM_THREADS": "1"}
+    generator = random.Random(method)
+    kills = 0
+    for _ in range(8):
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+        events = out / "events.jsonl"
+        size = events.stat().st_size if events.exists() else 0
+        while process.poll() is None and not (events.exists() and events.stat().st_size > size):
+            time.sleep(0.01)
+        time.sleep(generator.uniform(0.0, 0.25))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.communicate()
+        if (out / "run.json").exists():
+            break
+    if not (out / "run.json").exists():
+        subprocess.run(command, env=environment, check=True)
+    assert kills >= 1
+    folder = "adapter" if method == "lora" else "model"
+    assert same(weights(undisturbed, folder), weights(out, folder))
+    before, after = (RunRecord.model_validate_json((p / "run.json").read_text()) for p in (undisturbed, out))
+    assert before.train_losses == after.train_losses
+    assert before.validation_losses == after.validation_losses
+
+
+def stop_after(step: int):
+    """A listener that sends the process Ctrl-C when this step is done."""
+
+    def emit(event: object) -> None:
+        if isinstance(event, Step) and event.step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return emit
+
+
+@pytest.mark.usefixtures("quick")
+def test_ctrl_c_writes_a_checkpoint_and_says_how_to_resume(
+    finished: tuple[Path, RunRecord], tiny_model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted, match="stopped by SIGINT after step 5 of 12") as error:
+        job.train(tiny_model, out, job.config(), stop_after(5))
+    assert "run the same `tunesmith train` command again" in error.value.fix
+    notes: list[str] = []
+    job.train(tiny_model, out, job.config(), lambda e: notes.append(e.text) if isinstance(e, Note) else None)
+    assert any("resumed from step 5" in note for note in notes)
+    assert same(weights(out), weights(finished[0]))
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+    finished: tuple[Path, RunRecord], tiny_model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        job.train(tiny_model, out, job.config(), stop_after(7))
+    state = out / "checkpoints" / "step-000007" / "state.safetensors"
+    data = bytearray(state.read_bytes())
+    data[len(data) // 2] ^= 1
+    state.write_bytes(data)
+    notes: list[str] = []
+    job.train(tiny_model, out, job.config(), lambda e: notes.append(e.text) if isinstance(e, Note) else None)
+    assert any("checkpoint step-000007 is damaged and not used" in note for note in notes)
+    assert any("resumed from step 6" in note for note in notes)
+    assert same(weights(out), weights(finished[0]))
+
+
+@pytest.mark.usefixtures("quick")
+def test_changed_settings_or_data_are_refused_on_resume(tiny_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        job.train(tiny_model, out, job.config(), stop_after(4))
+    with pytest.raises(ConfigError, match="the checkpoint belongs to another run: configuration changed"):
+        job.train(tiny_model, out, job.config(learning_rate=1e-4))
+    job.train(tiny_model, out, job.config(learning_rate=1e-4, max_steps=1), fresh=True)
+
+
+def test_a_finished_run_is_not_overwritten(finished: tuple[Path, RunRecord], tiny_model: Path) -> None:
+    with pytest.raises(InputError, match="holds a finished run"):
+        job.train(tiny_model, finished[0], job.config())
+
+
+def test_no_rows_are_refused(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "rows", lambda: Rows((), (), ""))
+    with pytest.raises(InputError, match="0 training and 0 validation rows"):
+        job.train(tiny_model, tmp_path / "run", job.config())
+
+
+def test_replay_finds_a_changed_adapter(finished: tuple[Path, RunRecord], tiny_model: Path, tmp_path: Path) -> None:
+    out, _ = finished
+    assert replay(out / "adapter", tiny_model, torch.float32) <= 1e-6
+    damaged = tmp_path / "adapter"
+    damaged.mkdir()
+    for path in (out / "adapter").iterdir():
+        (damaged / path.name).write_bytes(path.read_bytes())
+    card = json.loads((damaged / "tunesmith.json").read_text())
+    card["canaries"][0]["logprobs"][0] -= 1
+    (damaged / "tunesmith.json").write_text(json.dumps(card))
+    with pytest.raises(CorruptArtifactError, match=r"tunesmith\.json"):
+        replay(damaged, tiny_model, torch.float32)
+
+
+def test_a_failed_check_fails_the_run(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "TOLERANCE", {torch.float32: -1.0})
+    with pytest.raises(TrainingError, match="the finished run failed a check: reload, first save"):
+        job.train(tiny_model, tmp_path / "run", job.config(max_steps=3))
+
+
+def test_an_impossible_batch_is_refused_with_the_numbers(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunesmith.model.device.available_memory", lambda: 1024)
+    with pytest.raises(TrainingError, match=r"the longest batch \(\d+ tokens\) needs about"):
+        job.train(tiny_model, tmp_path / "run", job.config())
+
+
+def test_packing_check_sees_contamination(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tunesmith.model import attention, batch
+    from tunesmith.model.load import load_base
+
+    base = load_base(tiny_model, torch.float32)
+    assert verify.packing_isolation(base, job.rows().train).passed
+    whole = lambda lengths, device=None: attention.plan_layout([sum(lengths)], device)  # noqa: E731
+    monkeypatch.setattr(batch, "plan_layout", whole)
+    assert verify.packing_isolation(base, job.rows().train).passed is False
