@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from tunesmith import curate, evaluate, serve
 from tunesmith import train as training
 from tunesmith.core import config as configuration
-from tunesmith.core import store
+from tunesmith.core import store, yamlfile
 from tunesmith.core.artifacts import Machine, Release, Report, RunRecord
 from tunesmith.core.config import Settings
 from tunesmith.core.errors import AdapterError, DataError
@@ -170,7 +170,7 @@ def demo_project(folder: Path, emit: Emit = ignore) -> Path:
     store.write_text(folder / "recipes.jsonl", "".join(lines))
     store.write_text(folder / "schema.json", json.dumps(curate.demo_schema(), indent=2) + "\n")
     values = {"datasets": [{"path": "recipes.jsonl"}], "json_schema": "schema.json", **DEMO_SETTINGS}
-    store.write_text(config, configuration.dump(values))
+    store.write_text(config, yamlfile.dump(values))
     return config
 
 

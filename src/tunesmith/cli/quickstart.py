@@ -18,10 +18,12 @@ EXAMPLES = 3
 
 
 def quickstart(
-    folder: Annotated[
-        Path, typer.Option("--folder", help="Where data, config and run are written.")
-    ] = Path("tunesmith-quickstart"),
-    fresh: Annotated[bool, typer.Option("--fresh", help="Train again although the folder holds a finished run.")] = False,
+    folder: Annotated[Path, typer.Option("--folder", help="Where data, config and run are written.")] = Path(
+        "tunesmith-quickstart"
+    ),
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Train again although the folder holds a finished run.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Do the whole job on real recipes: check, train, judge, serve, report (about six minutes on two cores)."""
@@ -72,9 +74,7 @@ def ask_both(console: Console, project: Project, outcome: Outcome) -> dict[str, 
 
     example = project.dataset.of("test")[0]
     base, tuned = project.config.model, outcome.release.alias
-    gateway = lifecycle.open_gateway(
-        str(project.output_dir), {}, project.workspace, serve.Config(port=0), console.emit
-    )
+    gateway = lifecycle.open_gateway(str(project.output_dir), {}, project.workspace, serve.Config(port=0), console.emit)
     answers: dict[str, str] = {}
     with serve.start_server(gateway) as server:
         console.emit(Stage(title="serving", detail=f"{server.base_url}, asked through the openai client"))
