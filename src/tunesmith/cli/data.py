@@ -116,7 +116,7 @@ def show(
         for spec in asked.config.datasets:
             wanted = (e for e in curate.read(spec) if line is None or e.source.line == line)
             for example in islice(wanted, rows):
-                shown += _show_row(console, example, asked.renderer)
+                shown += show_row(console, example, asked.renderer)
         if not shown:
             raise InputError(
                 f"no row begins on line {line}",
@@ -316,7 +316,7 @@ def _verdict(found: Examination, findings: Sequence[Finding]) -> Text:
 # ---------------------------------------------------------------- show
 
 
-def _show_row(console: Console, example: Example, renderer: Any) -> list[dict[str, object]]:
+def show_row(console: Console, example: Example, renderer: Any) -> list[dict[str, object]]:
     """Print a row and return its JSON form; a template that rewrites history makes several of one."""
     plain: dict[str, object] = {"source": str(example.source), "id": example.id, "messages": list(example.conversation)}
     if renderer is None:

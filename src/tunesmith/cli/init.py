@@ -91,9 +91,8 @@ def next_steps(data: Path | None) -> list[str]:
     """What to do now: only commands that exist."""
     from tunesmith.cli.main import VERBS
 
-    file = data or PLACEHOLDER
     steps = [] if data else [f"put your examples into {PLACEHOLDER}, or change `datasets` in {CONFIG}"]
-    commands = (f"tunesmith data check {file}", f"tunesmith train {CONFIG}")
+    commands = (f"tunesmith data check {CONFIG}", f"tunesmith data show {CONFIG}", f"tunesmith train {CONFIG}")
     return steps + [command for command in commands if command.split()[1] in VERBS]
 
 

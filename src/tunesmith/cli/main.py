@@ -20,6 +20,7 @@ from tunesmith.cli import failures
 from tunesmith.cli.console import Console, set_debug
 
 VERBS = {
+    "quickstart": "tunesmith.cli.quickstart:quickstart",
     "init": "tunesmith.cli.init:init",
     "data": "tunesmith.cli.data:app",
     "train": "tunesmith.cli.train:train",

@@ -172,6 +172,8 @@ class Report(Record):
     verdict: Verdict | None
     """Verdict on the primary metric; None when there was no baseline to compare with."""
     sentence: str
+    notes: tuple[str, ...] = ()
+    """What was chosen automatically and why, and what to know when reading the numbers."""
 
 
 class Release(Record):

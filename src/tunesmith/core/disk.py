@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import glob
 import hashlib
 import json
@@ -204,6 +205,7 @@ def append_line(path: Path, text: str) -> None:
     with guarded(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # else the line that another process is writing looks torn
             end = file.seek(0, os.SEEK_END)
             file.seek(max(end - 1, 0))
             torn = end > 0 and file.read(1) != b"\n"
@@ -279,12 +281,15 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def filling(staging: Path, target: Path) -> Iterator[None]:
-    """Code of others writes into ``staging``: its disk errors become ``StorageError``, all others pass.
+    """Code of others writes into ``staging``: its disk errors become ``StorageError`` about ``target``, others pass.
 
     Libraries in compiled code report a full disk as an error of their own; the number in its text gives it away.
     """
     try:
         yield
+    except StorageError as error:
+        place = error.where.replace(str(staging), str(target))
+        raise StorageError(error.what, where=place, rule=error.rule, fix=error.fix) from error.__cause__
     except TunesmithError:
         raise
     except OSError as error:

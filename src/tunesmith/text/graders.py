@@ -1,0 +1,282 @@
+"""Judging strings: an answer against the reference that was wanted.
+
+Every grader looks at one answer. Those that give counts (`Overlap`, tuples of n-gram counts) are made to be added up
+over rows, so that scores of a whole set, and of every resample of it, follow from sums.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from tunesmith.core.errors import ConfigError
+
+DEEPEST_JSON = 200
+"""Levels of nesting beyond which JSON counts as invalid; small models run into endless brackets."""
+
+CHRF_ORDER = 6
+CHRF_BETA = 2.0
+BLEU_ORDER = 4
+
+# A word is a run of letters and digits; scripts that are written without spaces count by character.
+_UNSPACED = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(f"[{_UNSPACED}]|[^\\W_{_UNSPACED}]+")
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many things were wanted, how many were given, and how many of those match. Adds up over rows."""
+
+    matched: float
+    given: float
+    wanted: float
+
+    @property
+    def f1(self) -> float | None:
+        """Harmonic mean of precision and recall, 0 to 1; None when nothing was wanted and nothing was given."""
+        return 2 * self.matched / (self.given + self.wanted) if self.given + self.wanted else None
+
+
+def exact_match(answer: str, reference: str) -> bool:
+    """Equal texts, white space at both ends apart."""
+    return answer.strip() == reference.strip()
+
+
+def words(text: str) -> list[str]:
+    """Lower-cased words, without stemming; Chinese and Japanese characters count as a word each."""
+    return _WORD.findall(unicodedata.normalize("NFC", text).lower())
+
+
+def token_overlap(answer: str, reference: str) -> Overlap:
+    """Words in common, whatever their order; its ``f1`` is the token F1 of question answering."""
+    given, wanted = Counter(words(answer)), Counter(words(reference))
+    return Overlap((given & wanted).total(), given.total(), wanted.total())
+
+
+def rouge_l(answer: str, reference: str) -> Overlap:
+    """Longest common subsequence of words; its ``f1`` is ROUGE-L (Lin 2004), without stemming."""
+    given, wanted = words(answer), words(reference)
+    return Overlap(_common_subsequence(given, wanted), len(given), len(wanted))
+
+
+def chrf_counts(answer: str, reference: str) -> tuple[int, ...]:
+    """Character n-gram counts for chrF: (given, wanted, matched) for each order 1 to 6; white space is ignored.
+
+    Source: Popović, WMT 2015; the counts are those of sacrebleu's default chrF2.
+    """
+    texts = ["".join(text.split()) for text in (answer, reference)]
+    counts: list[int] = []
+    for order in range(1, CHRF_ORDER + 1):
+        given, wanted = (Counter(t[i : i + order] for i in range(len(t) - order + 1)) for t in texts)
+        counts += [given.total() if wanted else 0, wanted.total(), (given & wanted).total()]
+    return tuple(counts)
+
+
+def bleu_counts(answer: str, reference: str) -> tuple[int, ...]:
+    """Counts for BLEU: lengths of answer and reference, then n-grams matched and given for each order 1 to 4.
+
+    Tokenised by sacrebleu's default (13a), case kept.
+    """
+    score = _bleu().corpus_score([answer], [[reference]])
+    return (score.sys_len, score.ref_len, *score.counts, *score.totals)
+
+
+def corpus_signatures() -> dict[str, str]:
+    """sacrebleu's signatures of the BLEU and chrF that the counts above belong to."""
+    from sacrebleu.metrics.chrf import CHRF
+
+    metrics: dict[str, Any] = {"bleu": _bleu(), "chrf": CHRF()}
+    for metric in metrics.values():
+        metric.corpus_score(["a"], [["a"]])
+    return {name: str(metric.get_signature()) for name, metric in metrics.items()}
+
+
+def parse_json(text: str) -> object:
+    """Value of a text that is one strict JSON document, white space around it allowed.
+
+    Raises:
+        ValueError: not JSON; NaN and Infinity, text around it (code fences too), or deeper than ``DEEPEST_JSON``.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise ValueError(f"nested deeper than {DEEPEST_JSON} levels") from error
+    level: list[object] = [value]
+    for _ in range(DEEPEST_JSON):
+        level = [child for item in level for child in _children(item)]
+        if not level:
+            return value
+    raise ValueError(f"nested deeper than {DEEPEST_JSON} levels")
+
+
+def field_counts(value: object) -> Counter[tuple[str, str]]:
+    """Multiset of (path, scalar) in a JSON value, list positions dropped: ``("[].name", '"flour"')``, in reading order.
+
+    Numbers compare by value (1 equals 1.0), texts by their characters (white space at the ends and Unicode
+    composition apart), and a text never equals a number. An empty list or object counts as one scalar.
+    """
+    found: Counter[tuple[str, str]] = Counter()
+    waiting: list[tuple[str, object]] = [("", value)]
+    while waiting:
+        path, item = waiting.pop()
+        if isinstance(item, dict) and item:
+            waiting += [(f"{path}.{key}" if path else str(key), child) for key, child in reversed(item.items())]
+        elif isinstance(item, list) and item:
+            waiting += [(f"{path}[]", child) for child in reversed(item)]
+        else:
+            found[f"{path}[]" if item == [] else path, _scalar(item)] += 1
+    return found
+
+
+def record_counts(value: object, *, in_lists: bool) -> Counter[tuple[Any, ...]]:
+    """Multiset of whole records, comparable whatever the order of their keys.
+
+    Records are the objects inside lists when ``in_lists`` is true, and the whole value otherwise.
+    """
+    if not in_lists:
+        return Counter([_frozen("", value)])
+    found: Counter[tuple[Any, ...]] = Counter()
+    waiting: list[tuple[str, object]] = [("", value)]
+    while waiting:
+        path, item = waiting.pop()
+        if isinstance(item, dict):
+            waiting += [(f"{path}.{key}", child) for key, child in item.items()]
+        elif isinstance(item, list):
+            found.update(_frozen(path, child) for child in item if isinstance(child, dict))
+            waiting += [(f"{path}[]", child) for child in item if isinstance(child, list)]
+    return found
+
+
+def has_lists_of_objects(value: object) -> bool:
+    """Whether a JSON value holds a list with an object in it, at any depth."""
+    return bool(record_counts(value, in_lists=True))
+
+
+def field_name(path: str) -> str:
+    """Name for people of a path that `field_counts` gives: ``[].name`` → ``name``."""
+    return path.removeprefix("[]").removeprefix(".") or "items"
+
+
+def field_overlaps(answer: object, reference: object) -> Mapping[str, Overlap]:
+    """Overlap for each field of two JSON values, by its name; the reference's fields first, in reading order.
+
+    An answer of ``None`` (not valid JSON, or null) gives nothing.
+    """
+    given: Counter[tuple[str, str]] = Counter() if answer is None else field_counts(answer)
+    wanted = field_counts(reference)
+    totals = [Counter[str](), Counter[str](), Counter[str]()]
+    for total, counts in zip(totals, (given & wanted, given, wanted), strict=True):
+        for (path, _), count in counts.items():
+            total[field_name(path)] += count
+    matched, offered, expected = totals
+    return {name: Overlap(matched[name], offered[name], expected[name]) for name in expected | offered}
+
+
+def record_overlap(answer: object, reference: object, *, in_lists: bool) -> Overlap:
+    """Overlap of whole records that are right in every field; an answer of ``None`` gives nothing."""
+    wanted = record_counts(reference, in_lists=in_lists)
+    given: Counter[tuple[Any, ...]] = Counter() if answer is None else record_counts(answer, in_lists=in_lists)
+    return Overlap((given & wanted).total(), given.total(), wanted.total())
+
+
+@final
+class JsonSchema:
+    """A compiled JSON schema. References to other documents are refused: nothing is ever downloaded."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        """Compile a schema; the draft is read from ``$schema``, 2020-12 when absent.
+
+        Raises:
+            ConfigError: the schema itself is not valid.
+        """
+        from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+        from jsonschema.exceptions import SchemaError  # type: ignore[import-untyped]
+        from jsonschema.validators import validator_for  # type: ignore[import-untyped]
+        from referencing import Registry
+
+        kind = validator_for(schema, default=Draft202012Validator)
+        try:
+            kind.check_schema(schema)
+        except SchemaError as error:
+            where = "/".join(str(step) for step in error.absolute_path) or "(top)"
+            raise ConfigError(
+                f"not a valid JSON schema: {error.message}",
+                where=f"json_schema, at {where}",
+                rule=f"the schema must follow {kind.META_SCHEMA['$id']}",
+                fix="correct the schema at this place",
+            ) from error
+        self._validator = kind(schema, registry=Registry())
+
+    def accepts(self, value: object) -> bool:
+        """Whether a parsed JSON value follows the schema.
+
+        Raises:
+            ConfigError: the schema refers to a document that it does not contain.
+        """
+        from referencing.exceptions import Unresolvable
+
+        try:
+            return bool(self._validator.is_valid(value))
+        except Unresolvable as error:
+            raise ConfigError(
+                f"the schema refers to {error.ref!r}, which it does not contain",
+                where="json_schema",
+                rule="every $ref must point into the schema itself",
+                fix="copy the definition into $defs and refer to it as #/$defs/NAME",
+            ) from error
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _children(item: object) -> Sequence[object]:
+    if isinstance(item, dict):
+        return list(item.values())
+    return item if isinstance(item, list) else ()
+
+
+def _scalar(item: object) -> str:
+    if isinstance(item, str):
+        return json.dumps(unicodedata.normalize("NFC", item.strip()), ensure_ascii=False)
+    if isinstance(item, float) and item.is_integer():
+        return str(int(item))
+    return json.dumps(item)
+
+
+def _frozen(path: str, item: object) -> tuple[Any, ...]:
+    """A JSON value as something hashable that does not depend on the order of keys; lists keep theirs."""
+    if isinstance(item, dict):
+        return (path, "{}", *sorted((str(key), _frozen("", child)) for key, child in item.items()))
+    if isinstance(item, list):
+        return (path, "[]", *(_frozen("", child) for child in item))
+    return (path, _scalar(item))
+
+
+@functools.cache
+def _bleu() -> Any:
+    from sacrebleu.metrics.bleu import BLEU
+
+    return BLEU()
+
+
+def _common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
+    """Length of the longest common subsequence, a whole row of the table at a time in the bits of one integer.
+
+    Source: Hyyrö, Bit-parallel LCS-length computation revisited (2004).
+    """
+    places: dict[str, int] = {}
+    for i, word in enumerate(first):
+        places[word] = places.get(word, 0) | 1 << i
+    full = (1 << len(first)) - 1
+    row = full
+    for word in second:
+        kept = row & places.get(word, 0)
+        row = ((row + kept) | (row - kept)) & full
+    return len(first) - row.bit_count()
