@@ -142,11 +142,13 @@ def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Pr
     return Project(settings, workspace, folder, renderer, dataset, emit)
 
 
-def data_of(path: Path, overrides: Sequence[str] = ()) -> tuple[curate.Config, TemplateRenderer, int]:
+def data_of(
+    path: Path, overrides: Sequence[str] = (), emit: Emit = ignore
+) -> tuple[curate.Config, TemplateRenderer, int]:
     """What a config file says about data, with the renderer of its model and the longest row in tokens."""
     settings = load_settings(path, overrides)
     config = settings.stage("train", training.Config)
-    folder = resolve_model(config.model, Workspace.open())
+    folder = resolve_model(config.model, Workspace.open(), emit)
     renderer = make_renderer(folder, config.chat_template, config.train_on)
     longest = int(_resolve_autos(settings, folder).stage("train", training.Config).max_length)
     return settings.stage("data", curate.Config), renderer, longest

@@ -26,10 +26,12 @@ class Lifecycle(ModuleType):
         self.folder = folder
         self.overrides: list[str] = []
 
-    def renderer_for(self, model: str) -> TemplateRenderer:
+    def renderer_for(self, model: str, emit: object = None) -> TemplateRenderer:
         return load_renderer(Path(model))
 
-    def data_of(self, path: Path, overrides: Sequence[str]) -> tuple[Config, TemplateRenderer, int]:
+    def data_of(
+        self, path: Path, overrides: Sequence[str], emit: object = None
+    ) -> tuple[Config, TemplateRenderer, int]:
         self.overrides = list(overrides)
         files = path.read_text().split()
         return Config.model_validate({"datasets": [{"path": file} for file in files]}), load_renderer(self.folder), 64
@@ -40,7 +42,6 @@ def lifecycle(tiny_tokenizer: Path, monkeypatch: pytest.MonkeyPatch) -> Lifecycl
     module = Lifecycle(tiny_tokenizer)
     monkeypatch.setitem(sys.modules, "tunesmith.lifecycle", module)
     monkeypatch.setattr("tunesmith.lifecycle", module, raising=False)
-    monkeypatch.setitem(main.VERBS, "data", "tunesmith.cli.data:app")
     return module
 
 
@@ -136,7 +137,7 @@ def test_columns_and_formats_from_the_command_line(tmp_path: Path, capsys: pytes
     capsys.readouterr()
     for wrong, message in (
         (["--column", "prompt"], "--column prompt has no equals sign"),
-        (["--column", "question=text"], "--column does not know 'question'"),
+        (["--column", "question=text"], "columns names the unknown field 'question'"),
         (["--format", "csv"], "--format does not know 'csv'"),
         (["--set", "val_size=0.2"], "--set changes a config file, and none was given"),
     ):

@@ -142,12 +142,13 @@ def test_long_rows_are_an_error_with_the_length_that_holds_them() -> None:
     fix = found.findings[0].fix
     assert "max_length: 256" in fix
     assert "on_too_long: drop; answers are never cut" in fix
-    assert found.too_long == {rows[1].id, rows[3].id}
+    assert found.left_out == frozenset()
     dropped = inspect(rows, WordRenderer(), 100, on_too_long="drop")
     assert {(f.severity, f.message) for f in dropped.findings} == {
         ("warning", "left out: 203 tokens, max_length is 100"),
         ("warning", "left out: 101 tokens, max_length is 100"),
     }
+    assert dropped.left_out == {rows[1].id, rows[3].id}
 
 
 def test_rows_that_the_template_refuses() -> None:

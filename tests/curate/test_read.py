@@ -144,8 +144,9 @@ def test_columns_for_json_and_their_errors(tmp_path: Path) -> None:
     error = error_of(lambda: one(tmp_path, row, columns={"prompt": "txt", "completion": "slots"}))
     assert "has no column 'txt'" in error.what
     assert error.fix == "did you mean text?"
-    with pytest.raises(ValidationError):
-        DatasetSpec(path="x", columns={"question": "text"})  # type: ignore[dict-item]
+    with pytest.raises(ValidationError, match="columns names the unknown field 'promt'") as caught:
+        DatasetSpec(path="x", columns={"promt": "text"})
+    assert "did you mean 'prompt'?" in str(caught.value)
 
 
 def test_what_the_configuration_gives_to_every_row(tmp_path: Path) -> None:

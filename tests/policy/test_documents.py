@@ -14,7 +14,7 @@ import pytest
 from tests.policy.source import ROOT
 from tunesmith.cli import main
 
-SKIPPED = {".git", ".venv", "build", "dist", "runs", "node_modules", "__pycache__"}
+SKIPPED = {".git", ".venv", "build", "dist", "runs", "node_modules", "__pycache__", ".hypothesis"}
 TEXT = {".py", ".md", ".toml", ".txt", ".yaml", ".yml", ".json", ".jsonl", ".html", ".css", ".js", ".sh", ".jinja", ""}
 
 # Paths of one person's machine, and switches that tie an installation to one package index.

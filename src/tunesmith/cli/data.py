@@ -83,7 +83,7 @@ def check(
     with session(json) as console:
         from tunesmith import curate
 
-        asked = _request(files, model, max_length, format, column or [], set or [])
+        asked = _request(console, files, model, max_length, format, column or [], set or [])
         found = curate.examine(asked.config, asked.renderer, asked.max_length, console.emit)
         findings = [*found.findings, *([] if found.unreadable else _too_few_rows(found, asked))]
         errors = sum(finding.severity == "error" for finding in findings)
@@ -111,7 +111,7 @@ def show(
         from tunesmith import curate
         from tunesmith.core.errors import InputError
 
-        asked = _request(files, model, None, format, column or [], set or [])
+        asked = _request(console, files, model, None, format, column or [], set or [])
         shown: list[dict[str, object]] = []
         for spec in asked.config.datasets:
             wanted = (e for e in curate.read(spec) if line is None or e.source.line == line)
@@ -132,6 +132,7 @@ def show(
 
 
 def _request(
+    console: Console,
     files: Sequence[str],
     model: str,
     max_length: int | None,
@@ -150,7 +151,7 @@ def _request(
                 rule="data files have no configuration",
                 fix="give the config file, or use --format, --column and --max-length",
             )
-        renderer = _renderer(model) if model else None
+        renderer = _renderer(model, console) if model else None
         return Request(_config_of(files, format, columns), renderer, max_length, is_config=False)
     if len(files) > 1 or format != "auto" or columns or model:
         raise InputError(
@@ -161,14 +162,14 @@ def _request(
         )
     from tunesmith import lifecycle
 
-    config, renderer, length = lifecycle.data_of(Path(configs[0]), overrides)
+    config, renderer, length = lifecycle.data_of(Path(configs[0]), overrides, emit=console.emit)
     return Request(config, renderer, max_length or length, is_config=True)
 
 
-def _renderer(model: str) -> Renderer:
+def _renderer(model: str, console: Console) -> Renderer:
     from tunesmith import lifecycle
 
-    return lifecycle.renderer_for(model)
+    return lifecycle.renderer_for(model, emit=console.emit)
 
 
 def _config_of(files: Sequence[str], format: str, columns: Sequence[str]) -> Config:
@@ -191,10 +192,12 @@ def _config_of(files: Sequence[str], format: str, columns: Sequence[str]) -> Con
         return Config.model_validate({"datasets": [{"path": file, **shared} for file in files]})
     except ValidationError as error:
         first = error.errors()[0]
-        option = "--column" if "columns" in first["loc"] else "--format"
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, ConfigError):
+            raise ConfigError(cause.what, where="--column", rule=cause.rule, fix=cause.fix) from None
         raise ConfigError(
-            f"{option} does not know {first['input']!r}",
-            where=option,
+            f"--format does not know {first['input']!r}",
+            where="--format",
             rule=first["msg"],
             fix="use one of the names that the rule lists",
         ) from None

@@ -46,12 +46,12 @@ class TokenCounts(Record):
 
 @dataclass(frozen=True)
 class Inspection:
-    """Everything that the checks found. ``too_long`` holds the ids of the rows that exceed the maximum length."""
+    """Everything that the checks found. ``left_out`` holds the ids of the rows that are dropped for their length."""
 
     findings: tuple[Finding, ...]
     checks: tuple[Check, ...]
     tokens: TokenCounts | None
-    too_long: frozenset[str]
+    left_out: frozenset[str]
 
 
 def check(
@@ -99,7 +99,7 @@ def inspect(
         findings=tuple(findings),
         checks=tuple(_table(findings, len(examples), renderer is not None, max_length, _has_splits(examples))),
         tokens=_counts([n for n, _ in lengths], trained_tokens),
-        too_long=frozenset(example.id for _, example in long),
+        left_out=frozenset(example.id for _, example in long) if on_too_long == "drop" else frozenset(),
     )
 
 

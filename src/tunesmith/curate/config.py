@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tunesmith.core.artifacts import DatasetCard
+from tunesmith.core.errors import ConfigError
 from tunesmith.core.records import Example, Record, Split
+from tunesmith.core.registry import nearest
 
 Format = Literal["auto", "chat", "sharegpt", "alpaca", "prompt-completion"]
-FieldName = Literal[
+FIELD_NAMES = (
     "messages",
     "conversations",
     "prompt",
@@ -23,7 +25,8 @@ FieldName = Literal[
     "history",
     "system",
     "tools",
-]
+)
+"""The fields that a row may have under our names."""
 
 
 class DatasetSpec(Record):
@@ -33,7 +36,7 @@ class DatasetSpec(Record):
         min_length=1, description="File with the examples: .jsonl, .json, .csv, .tsv (also .gz) or .parquet."
     )
     format: Format = Field(default="auto", description="Shape of the rows; auto recognises it from the first row.")
-    columns: Mapping[FieldName, str] = Field(
+    columns: Mapping[str, str] = Field(
         default={},
         description="Our field name: column name in the file, e.g. {prompt: question, completion: answer}. "
         "Only the named columns are read; a value that is not text is written as compact JSON.",
@@ -42,6 +45,20 @@ class DatasetSpec(Record):
         default=None, description="Put all rows of this file into train, validation or test; empty: split by content."
     )
     system: str = Field(default="", description="System message for the rows that have none of their own.")
+
+    @field_validator("columns")
+    @classmethod
+    def _know_our_fields(cls, columns: Mapping[str, str]) -> Mapping[str, str]:
+        for name in columns:
+            if name not in FIELD_NAMES:
+                near = nearest(name, FIELD_NAMES)
+                raise ConfigError(
+                    f"columns names the unknown field {name!r}",
+                    where="columns",
+                    rule=f"columns maps our fields to yours; ours are {', '.join(FIELD_NAMES)}",
+                    fix=f"did you mean {near[0]!r}?" if near else "for example {prompt: question, completion: answer}",
+                )
+        return columns
 
 
 class Config(Record):

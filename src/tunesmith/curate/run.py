@@ -59,7 +59,7 @@ class Examination:
     @property
     def kept(self) -> tuple[Example, ...]:
         """The rows without those that are left out for their length."""
-        return tuple(example for example in self.examples if example.id not in self.inspection.too_long)
+        return tuple(example for example in self.examples if example.id not in self.inspection.left_out)
 
 
 def run(
