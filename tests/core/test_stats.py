@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,3 +116,22 @@ def test_interval_of_rows_without_spread():
     assert stats.constant_interval(0.0, 32, 0.0, 1.0) == pytest.approx((0.0, 0.109), abs=1e-3)
     assert stats.constant_interval(100.0, 32, 0.0, 100.0) == pytest.approx((89.1, 100.0), abs=0.1)
     assert stats.constant_interval(0.0, 32, -1.0, 1.0) == pytest.approx((-0.109, 0.109), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("n", "gained", "lost", "called"), [(170, 0.15, 0.05, 0.81), (155, 0.15, 0.05, 0.76), (155, 0.10, 0.10, 0.031)]
+)
+def test_power_and_false_alarms_of_the_verdict_on_shares(n, gained, lost, called):
+    draws = np.random.default_rng(0).multinomial(n, [gained, lost, 1 - gained - lost], 2000)
+    verdicts = {
+        (gains, losses): stats.decide(
+            stats.paired_share_interval(gains, losses, n),
+            stats.exact_mcnemar(gains, losses),
+            n=n,
+            margin=0.02,
+            higher_is_better=True,
+        )
+        for gains, losses in {(int(gains), int(losses)) for gains, losses, _ in draws}
+    }
+    found = sum(verdicts[int(gains), int(losses)] in ("better", "worse") for gains, losses, _ in draws)
+    assert found / 2000 == pytest.approx(called, abs=0.04 if called > 0.5 else 0.015)

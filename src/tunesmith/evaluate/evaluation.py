@@ -63,7 +63,7 @@ def run(
     scores = _once(models, lambda i: _score(samplers[i], models[i].name, examples, emit))
     limit, limit_reason = _limit(config, wanted, scores, answer_tokens)
     notes = [
-        f"Decided by {wording.term(primary).title}: {reason}.",
+        f"Decided by {wording.term(primary).title}, {reason}.",
         f"Answers end after {limit} tokens: {limit_reason}.",
     ]
     notes += _notes(config, wanted)
@@ -180,7 +180,7 @@ def _primary(config: Config, wanted: Wanted, metrics: Sequence[Metric]) -> tuple
             rule="the primary metric must fit the wanted answers",
             fix=f"use auto or one of: {', '.join(usable)}",
         )
-    return name, "chosen by primary_metric"
+    return name, "as primary_metric says"
 
 
 def _limit(

@@ -85,15 +85,16 @@ def metrics_for(wanted: Wanted) -> list[Metric]:
 def primary_for(wanted: Wanted) -> tuple[str, str]:
     """The metric that decides when none was chosen, and the reason."""
     if wanted.kind == "json":
-        return (
-            "field_f1",
-            "the wanted answers are JSON: every field counts, and an answer that is not JSON has none right",
+        return "field_f1", (
+            "because the wanted answers are JSON: every field counts, and an answer that is not JSON has none right"
         )
     if wanted.kind == "label":
-        return "exact_match", f"the wanted answers have at most {LONGEST_LABEL} words: they are right or wrong"
+        return "exact_match", (
+            f"because the wanted answers have at most {LONGEST_LABEL} words: they are given or they are not"
+        )
     return "chrf", (
-        "the wanted answers are free text: chrF judges the text that people get, in any language; "
-        "perplexity only judges how likely the model finds the wanted text"
+        "because the wanted answers are free text: chrF judges the text that people get, in any language, "
+        "where perplexity only judges how likely the model finds the wanted text"
     )
 
 

@@ -199,6 +199,7 @@ def _rows(report: Report) -> dict[str, Any]:
     worst = [i for value, i in reversed(ranked) if best is None or value > best + 1e-9][:WORST_ROWS]
     shared = _shared_start([item.prompt for item in report.items])
     return {
+        "ranked": bool(ranked),
         "examples": examples,
         "worst": [_item(report, report.items[i], _first_words(report.items[i].prompt[shared:])) for i in worst],
     }

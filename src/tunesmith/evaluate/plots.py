@@ -11,6 +11,9 @@ LEFT, RIGHT, TOP, BOTTOM = 58, 18, 14, 46
 MOST_POINTS = 400
 """Training steps drawn; longer runs are averaged in groups."""
 
+SPIKE = 3.0
+"""Losses above so many times the usual largest one are outside the frame."""
+
 Points = list[tuple[float, float]]
 Scale = Callable[[float], float]
 
@@ -30,10 +33,10 @@ def loss_curves(train: Sequence[float], validation: Mapping[int, float], best_st
         return ""
     points = _thin(steps)
     smooth = _running_mean(points)
-    levels = sorted(loss for _, loss in points)
-    # A single spike must not flatten the rest: the raw curve may leave the frame, the others may not.
-    highest = max([loss for _, loss in smooth + checks] + levels[: math.ceil(0.98 * len(levels))])
-    levels_y = _ticks(min([loss for _, loss in points + checks]), highest)
+    losses = sorted(loss for _, loss in points + checks)
+    usual = losses[math.ceil(0.97 * len(losses)) - 1]
+    # A single spike must not flatten the rest: it leaves the frame.
+    levels_y = _ticks(losses[0], losses[-1] if losses[-1] <= SPIKE * usual else usual)
     levels_x = _ticks(0.0, max(step for step, _ in steps + checks), whole=True)
     x = _scale(0.0, max(step for step, _ in steps + checks), LEFT, WIDTH - RIGHT)
     y = _scale(levels_y[0], levels_y[-1], HEIGHT - BOTTOM, TOP)

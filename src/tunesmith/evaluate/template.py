@@ -223,7 +223,8 @@ Marked in red: what the wanted answer does not have, where the two are alike eno
 <details><summary><span class="num">{{ item.score }}</span>{{ item.title }}</summary>
 {{ voices(item) }}</details>
 {% endfor %}</div>
-{% else %}<p class="about">None: every row has full marks on {{ primary }}.</p>{% endif %}
+{% elif ranked %}<p class="about">None: every row has full marks on {{ primary }}.</p>
+{% else %}<p class="about">The rows have no score on {{ primary }} to put them in order.</p>{% endif %}
 
 {% if run %}
 <h2>Training</h2>

@@ -87,7 +87,8 @@ def difference_text(metric: str, value: float | None, *, sign: bool = True) -> s
     unit = term(metric).unit
     size = abs(value)
     text = f"{100 * size:.1f}" if unit == "share" else f"{size:.1f}" if unit != "perplexity" else _significant(size)
-    mark = "" if not sign else "−" if value < 0 and float(text.replace(",", "")) else "+" if value > 0 else "±"
+    mark = "±" if not float(text.replace(",", "")) else "−" if value < 0 else "+"
+    mark = mark if sign else ""
     return f"{mark}{text} points" if unit == "share" else f"{mark}{text}"
 
 
