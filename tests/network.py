@@ -19,15 +19,21 @@ class NetworkBlocked(ConnectionRefusedError):
 
 def is_local(host: object) -> bool:
     """Whether an address or a name means this machine."""
-    if host is None:
+    if host is None or _text(host) in LOCAL_NAMES:
         return True
-    name = host.decode() if isinstance(host, bytes) else str(host)
-    if name in LOCAL_NAMES:
-        return True
+    address = _address(host)
+    return address is not None and (address.is_loopback or address.is_unspecified)
+
+
+def _text(host: object) -> str:
+    return host.decode() if isinstance(host, bytes) else str(host)
+
+
+def _address(host: object) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(name.partition("%")[0]).is_loopback
+        return ipaddress.ip_address(_text(host).partition("%")[0])
     except ValueError:
-        return False
+        return None
 
 
 def _refuse_unless_local(host: object) -> None:
@@ -56,7 +62,8 @@ _resolve = socket.getaddrinfo
 
 
 def _guarded_resolve(host: Any, *rest: Any, **options: Any) -> Any:
-    _refuse_unless_local(host)
+    if host is None or _address(host) is None:  # a number is not looked up anywhere
+        _refuse_unless_local(host)
     return _resolve(host, *rest, **options)
 
 

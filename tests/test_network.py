@@ -29,6 +29,10 @@ def test_names_are_not_looked_up() -> None:
         urllib.request.urlopen("http://example.com/", timeout=5)
 
 
+def test_numbers_may_be_parsed() -> None:
+    assert socket.getaddrinfo("192.0.2.1", 9)[0][4] == ELSEWHERE
+
+
 def test_loopback_is_open() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
@@ -44,7 +48,7 @@ def test_child_processes_are_cut_off_too() -> None:
     assert "NetworkBlocked" in child.stderr
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost", "", None, b"localhost"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "0.0.0.0", "localhost", "", None, b"localhost"])
 def test_this_machine(host: object) -> None:
     assert is_local(host)
 

@@ -68,11 +68,6 @@ def allowed(name: str, places: tuple[str, ...]) -> bool:
     return any(name == place or (place.endswith("/") and name.startswith(place)) for place in places)
 
 
-def built(verb: str) -> bool:
-    """Whether a verb's folder holds more than its docstring."""
-    return len(list((PACKAGE / verb).glob("*.py"))) > 1
-
-
 @cache
 def exceptions(file: str) -> dict[str, str]:
     """An exceptions file: ``what  reason`` a line, ``#`` for comments. Every exception needs a reason."""

@@ -151,8 +151,7 @@ def test_no_code_is_run_from_data() -> None:
 
 def test_one_backward_pass_in_the_whole_package() -> None:
     found = [m.where(node) for m in modules() for name, node in calls(m.tree) if name.endswith(".backward")]
-    trains = any(m.name == "train/loop.py" for m in modules())
-    assert len(found) == (1 if trains else 0), found
+    assert len(found) == 1, found
 
 
 @pytest.mark.parametrize(
