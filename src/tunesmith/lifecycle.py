@@ -314,7 +314,7 @@ def judge(project: Project) -> Report:
 
 def _evaluate(project: Project, samplers: Sequence[Sampler]) -> Report:
     config = project.settings.stage("evaluate", evaluate.Config)
-    rows = project.dataset.of("test")
+    rows = _once_each(project.dataset.of("test"), project.emit)
     return evaluate.run(config, samplers, rows, emit=project.emit, dataset_digest=project.dataset.card.digest)
 
 
@@ -384,7 +384,7 @@ def evaluate_models(
     Raises:
         DataError: every row of the file was trained on by one of them.
     """
-    examples = curate.read_file(str(data))
+    examples = _once_each(curate.read_file(str(data)), emit)
     opened = open_samplers(names, workspace, emit)
     for subject, _ in opened:
         _warn_of_trained_rows(subject, examples, emit)
@@ -393,6 +393,15 @@ def evaluate_models(
     report = evaluate.run(config, [sampler for _, sampler in opened], examples, emit=emit, dataset_digest=digest)
     workspace.put("report", report.report_id, report)
     return report
+
+
+def _once_each(examples: Sequence[Example], emit: Emit) -> tuple[Example, ...]:
+    """A row that occurs twice would count double and make the intervals too narrow."""
+    distinct = {example.id: example for example in examples}
+    if len(distinct) < len(examples):
+        text = f"{len(examples) - len(distinct)} held-out rows occur more than once; each is counted once"
+        emit(Note(text=text, level="warning"))
+    return tuple(distinct.values())
 
 
 def _warn_of_trained_rows(subject: Subject, examples: Sequence[Example], emit: Emit) -> None:

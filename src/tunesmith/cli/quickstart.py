@@ -21,9 +21,7 @@ def quickstart(
     folder: Annotated[Path, typer.Option("--folder", help="Where data, config and run are written.")] = Path(
         "tunesmith-quickstart"
     ),
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Train again although the folder holds a finished run.")
-    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train again, although a finished run is there.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Do the whole job on real recipes: check, train, judge, serve, report (about six minutes on two cores)."""
@@ -82,13 +80,14 @@ def ask_both(console: Console, project: Project, outcome: Outcome) -> dict[str, 
         for model in (base, tuned):
             reply = client.chat.completions.create(
                 model=model,
-                messages=[{"role": "user", "content": example.messages[-1].text}],
+                messages=[{"role": m.role, "content": m.text} for m in example.messages],
                 temperature=0,
                 max_tokens=outcome.report.params.max_tokens,
             )
             answers[model] = reply.choices[0].message.content or ""
-    table = Table("", base, f"{tuned} (adapter)", "wanted")
-    table.add_row("answer", *(Text(text) for text in (answers[base], answers[tuned], example.target.text)))
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for title, text in ((base, answers[base]), (f"{tuned} (adapter)", answers[tuned]), ("wanted", example.target.text)):
+        table.add_row(Text(title, style="bold"), Text(text, overflow="fold"))
     console.print("", "question:", example.messages[-1].text, "", table)
     return {"question": example.messages[-1].text, "wanted": example.target.text, **answers}
 
