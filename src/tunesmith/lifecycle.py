@@ -5,14 +5,14 @@
     train         rows → run and adapter, verified
     judge         tuned against base on the same rows → report with a verdict
     register      the adapter becomes an artifact with a name
-    open_gateway  base and adapters answer requests
+    (serve.open_gateway: base and adapters answer requests)
 
 Weights are imported inside the functions that need them, so that everything else starts without torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,13 +24,13 @@ from tunesmith.core import config as configuration
 from tunesmith.core import store, yamlfile
 from tunesmith.core.artifacts import Machine, Release, Report, RunRecord
 from tunesmith.core.config import Settings
-from tunesmith.core.errors import AdapterError, DataError
+from tunesmith.core.errors import DataError
 from tunesmith.core.events import Emit, Note, Stage, Tick, ignore
 from tunesmith.core.protocols import Sampler
-from tunesmith.core.records import Example, Message, Prompt, SamplingParams, TokenizedExample
+from tunesmith.core.records import Example, TokenizedExample
 from tunesmith.core.store import Workspace
 from tunesmith.model.resolve import Subject, resolve_model, resolve_subject
-from tunesmith.text.template import TemplateRenderer, load_renderer
+from tunesmith.text.template import TemplateRenderer
 
 if TYPE_CHECKING:
     from tunesmith.model.engine import Engine
@@ -134,7 +134,7 @@ def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Pr
     config = settings.stage("train", training.Config)
     emit(Stage(title="model", detail=config.model))
     folder = resolve_model(config.model, workspace, emit)
-    renderer = make_renderer(folder, config.chat_template, config.train_on)
+    renderer = serve.make_renderer(folder, config.chat_template, config.train_on)
     settings = _resolve_autos(settings, folder)
     emit(Stage(title="data", detail=", ".join(s.path for s in settings.stage("data", curate.Config).datasets)))
     longest = int(settings.stage("train", training.Config).max_length)
@@ -149,7 +149,7 @@ def data_of(
     settings = load_settings(path, overrides)
     config = settings.stage("train", training.Config)
     folder = resolve_model(config.model, Workspace.open(), emit)
-    renderer = make_renderer(folder, config.chat_template, config.train_on)
+    renderer = serve.make_renderer(folder, config.chat_template, config.train_on)
     longest = int(_resolve_autos(settings, folder).stage("train", training.Config).max_length)
     return settings.stage("data", curate.Config), renderer, longest
 
@@ -176,15 +176,6 @@ def demo_project(folder: Path, emit: Emit = ignore) -> Path:
     return config
 
 
-def make_renderer(folder: Path, chat_template: str = "model", train_on: str = "assistant") -> TemplateRenderer:
-    """The renderer of a model folder. A template that can make the model think aloud is told not to, on every path."""
-    renderer = load_renderer(folder, chat_template=chat_template, train_on=train_on)
-    if "enable_thinking" not in renderer.template_reads:
-        return renderer
-    quiet = {"enable_thinking": False}
-    return load_renderer(folder, chat_template=chat_template, train_on=train_on, chat_template_kwargs=quiet)
-
-
 def renderer_for(model: str, workspace: Workspace | None = None, emit: Emit = ignore) -> TemplateRenderer:
     """The renderer of a model, a run or an adapter by name; no weights are loaded.
 
@@ -193,20 +184,7 @@ def renderer_for(model: str, workspace: Workspace | None = None, emit: Emit = ig
     """
     workspace = workspace or Workspace.open()
     subject = resolve_subject(model, workspace)
-    return subject_renderer(subject, resolve_model(subject.base, workspace, emit))
-
-
-def subject_renderer(subject: Subject, folder: Path) -> TemplateRenderer:
-    """The renderer that a subject was trained with, proven by its digest."""
-    renderer = make_renderer(folder, subject.chat_template)
-    if subject.renderer_digest and renderer.digest != subject.renderer_digest:
-        raise AdapterError(
-            f"{subject.name} was trained with another tokenizer or chat template than {folder} has",
-            where=subject.name,
-            rule="what was trained is what is served: the same ids on every path",
-            fix="use the very base folder that it was trained on, or train it again",
-        )
-    return renderer
+    return serve.subject_renderer(subject, resolve_model(subject.base, workspace, emit))
 
 
 def _resolve_autos(settings: Settings, folder: Path) -> Settings:
@@ -240,22 +218,8 @@ def tokenise(project: Project, split: str) -> list[TokenizedExample]:
 def load_engine(project: Project) -> Engine:
     """The base in memory, once per project."""
     if project.engine is None:
-        project.engine = _engine(project.folder, project.config.dtype, project.emit)
+        project.engine = serve.open_engine(project.folder, project.config.dtype, project.emit)
     return project.engine
-
-
-def _engine(folder: Path, dtype: str, emit: Emit) -> Engine:
-    import torch
-
-    from tunesmith.model import device
-    from tunesmith.model.engine import Engine
-    from tunesmith.model.load import load_base
-
-    emit(Note(text=device.use_all_cores()))
-    formats = {"auto": None, "bfloat16": torch.bfloat16, "float32": torch.float32}
-    base = load_base(folder, formats[dtype])
-    emit(Note(text=f"loaded {folder.name} in {str(base.dtype).removeprefix('torch.')} on {base.device}"))
-    return Engine(base)
 
 
 def measure_base(project: Project) -> Report:
@@ -307,7 +271,7 @@ def judge(project: Project) -> Report:
         engine.add_adapter(name, project.output_dir / "adapter")
         tuned = LocalSampler(engine, project.renderer, adapter=name, name="tuned")
     else:
-        engine = _engine(project.output_dir / "model", project.config.dtype, project.emit)
+        engine = serve.open_engine(project.output_dir / "model", project.config.dtype, project.emit)
         tuned = LocalSampler(engine, project.renderer, name="tuned")
     return _evaluate(project, [project.baseline, tuned])
 
@@ -355,27 +319,6 @@ def run_to_verdict(project: Project, fresh: bool = False) -> Outcome:
     return register(project, run, judge(project))
 
 
-def open_samplers(
-    names: Sequence[str], workspace: Workspace, emit: Emit = ignore, model: str = ""
-) -> list[tuple[Subject, Sampler]]:
-    """A sampler for each model, run or adapter; those on the same base share one copy of it in memory."""
-    from tunesmith.model.sample import LocalSampler
-
-    engines: dict[Path, Engine] = {}
-    opened: list[tuple[Subject, Sampler]] = []
-    for index, name in enumerate(names):
-        subject = resolve_subject(name, workspace, model)
-        folder = resolve_model(subject.base, workspace, emit)
-        renderer = subject_renderer(subject, folder)
-        if folder not in engines:
-            engines[folder] = _engine(folder, "auto", emit)
-        adapter = f"{subject.name}#{index}" if subject.adapter else ""
-        if subject.adapter:
-            engines[folder].add_adapter(adapter, subject.adapter)
-        opened.append((subject, LocalSampler(engines[folder], renderer, adapter, subject.name)))
-    return opened
-
-
 def evaluate_models(
     names: Sequence[str], data: Path, settings: Settings, workspace: Workspace, emit: Emit = ignore
 ) -> Report:
@@ -385,7 +328,7 @@ def evaluate_models(
         DataError: every row of the file was trained on by one of them.
     """
     examples = _once_each(curate.read_file(str(data)), emit)
-    opened = open_samplers(names, workspace, emit)
+    opened = serve.open_samplers(names, workspace, emit)
     for subject, _ in opened:
         _warn_of_trained_rows(subject, examples, emit)
     config = settings.stage("evaluate", evaluate.Config)
@@ -421,56 +364,6 @@ def _warn_of_trained_rows(subject: Subject, examples: Sequence[Example], emit: E
         places = ", ".join(str(example.source) for example in seen[:3])
         text = f"{len(seen)} of {len(examples)} rows were training or validation rows of {subject.name}: {places}"
         emit(Note(text=f"{text}; the result flatters it", level="warning"))
-
-
-def open_chat(
-    name: str, params: SamplingParams, workspace: Workspace, emit: Emit = ignore
-) -> Callable[[Sequence[Message]], Iterator[str]]:
-    """A function from the conversation so far to the pieces of the answer, as they come."""
-    from tunesmith.model.sample import LocalSampler
-
-    [(_, sampler)] = open_samplers([name], workspace, emit)
-    assert isinstance(sampler, LocalSampler)
-    return lambda messages: sampler.stream(Prompt(messages=tuple(messages)), params)
-
-
-def open_gateway(
-    model: str,
-    adapters: Mapping[str, str],
-    workspace: Workspace,
-    config: serve.Config | None = None,
-    emit: Emit = ignore,
-) -> serve.Gateway:
-    """A gateway over a base and named adapters, ready to be started.
-
-    Args:
-        model: model, run or adapter; a run or an adapter is served under its name beside its base.
-        adapters: name → run, adapter folder or released name.
-    """
-    subject = resolve_subject(model, workspace)
-    folder = resolve_model(subject.base, workspace, emit)
-    engine = _engine(folder, "auto", emit)
-    wanted = {subject.name: model, **adapters} if subject.adapter else dict(adapters)
-    renderers: dict[str, TemplateRenderer] = {}
-    for name, place in wanted.items():
-        adapter = resolve_subject(place, workspace, subject.base)
-        if adapter.adapter is None:
-            raise AdapterError(
-                f"{place} is not an adapter",
-                where=f"--adapter {name}",
-                rule="an adapter is a run, a PEFT folder or a released name",
-                fix="give the folder of a run, or its adapter/ folder",
-            )
-        renderers[name] = subject_renderer(adapter, folder)
-        engine.add_adapter(name, adapter.adapter)
-        emit(Note(text=f"loaded adapter {name} ({engine.adapters[name][:12]})"))
-    base_name = subject.base if subject.adapter else subject.name
-    base_renderer = make_renderer(folder)
-    models = serve.served_models(engine, base_name, base_renderer, renderers)
-    traces = workspace.root / "traces.jsonl"
-    return serve.Gateway(
-        engine, models, config=config, on_trace=lambda trace: store.append_line(traces, trace.model_dump_json())
-    )
 
 
 def machine() -> Machine:

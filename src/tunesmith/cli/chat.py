@@ -22,7 +22,7 @@ def chat(
 ) -> None:
     """Talk to a model. Ctrl-D ends."""
     with session(json) as console:
-        from tunesmith import lifecycle
+        from tunesmith import serve as serving
         from tunesmith.core.errors import InputError
         from tunesmith.core.records import Message, SamplingParams
         from tunesmith.core.store import Workspace
@@ -35,7 +35,7 @@ def chat(
                 fix="add --message TEXT",
             )
         params = SamplingParams(max_tokens=max_tokens, temperature=temperature)
-        talk = lifecycle.open_chat(model, params, Workspace.open(), console.emit)
+        talk = serving.open_chat(model, params, Workspace.open(), console.emit)
         history = [Message.model_validate({"role": "system", "content": system})] if system else []
         while True:
             question = message or _ask()

@@ -67,12 +67,12 @@ def ask_both(console: Console, project: Project, outcome: Outcome) -> dict[str, 
     from rich.table import Table
     from rich.text import Text
 
-    from tunesmith import lifecycle, serve
+    from tunesmith import serve
     from tunesmith.core.events import Stage
 
     example = project.dataset.of("test")[0]
     base, tuned = project.config.model, outcome.release.alias
-    gateway = lifecycle.open_gateway(str(project.output_dir), {}, project.workspace, serve.Config(port=0), console.emit)
+    gateway = serve.open_gateway(str(project.output_dir), {}, project.workspace, serve.Config(port=0), console.emit)
     answers: dict[str, str] = {}
     with serve.start_server(gateway) as server:
         console.emit(Stage(title="serving", detail=f"{server.base_url}, asked through the openai client"))

@@ -36,7 +36,7 @@ def serve(
         adapters = dict(_named(text) for text in adapter or [])
         key = serving.api_key()
         sock = serving.bind(settings.host, settings.port)  # a busy port is found before a model is loaded
-        gateway = lifecycle.open_gateway(model, adapters, Workspace.open(), settings, console.emit)
+        gateway = serving.open_gateway(model, adapters, Workspace.open(), settings, console.emit)
         serving.run(gateway, sock=sock, key=key, on_ready=lambda server: _ready(console, server, key))
         console.print("stopped")
 

@@ -1,0 +1,133 @@
+"""Opening what answers: names to engines, samplers, chats and gateways.
+
+Weights are imported inside the functions that need them, so that importing this costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunesmith.core import store
+from tunesmith.core.errors import AdapterError
+from tunesmith.core.events import Emit, Note, ignore
+from tunesmith.core.protocols import Sampler
+from tunesmith.core.records import Message, Prompt, SamplingParams
+from tunesmith.core.store import Workspace
+from tunesmith.model.resolve import Subject, resolve_model, resolve_subject
+from tunesmith.serve.config import Config
+from tunesmith.serve.gateway import Gateway
+from tunesmith.serve.models import served_models
+from tunesmith.text.template import TemplateRenderer, load_renderer
+
+if TYPE_CHECKING:
+    from tunesmith.model.engine import Engine
+
+
+def make_renderer(folder: Path, chat_template: str = "model", train_on: str = "assistant") -> TemplateRenderer:
+    """The renderer of a model folder. A template that can make the model think aloud is told not to, on every path."""
+    renderer = load_renderer(folder, chat_template=chat_template, train_on=train_on)
+    if "enable_thinking" not in renderer.template_reads:
+        return renderer
+    quiet = {"enable_thinking": False}
+    return load_renderer(folder, chat_template=chat_template, train_on=train_on, chat_template_kwargs=quiet)
+
+
+def subject_renderer(subject: Subject, folder: Path) -> TemplateRenderer:
+    """The renderer that a subject was trained with, proven by its digest."""
+    renderer = make_renderer(folder, subject.chat_template)
+    if subject.renderer_digest and renderer.digest != subject.renderer_digest:
+        raise AdapterError(
+            f"{subject.name} was trained with another tokenizer or chat template than {folder} has",
+            where=subject.name,
+            rule="what was trained is what is served: the same ids on every path",
+            fix="use the very base folder that it was trained on, or train it again",
+        )
+    return renderer
+
+
+def open_engine(folder: Path, dtype: str, emit: Emit) -> Engine:
+    """A base in memory, on all cores, ready to answer; ``dtype`` "auto" is the hardware's best."""
+    import torch
+
+    from tunesmith.model import device
+    from tunesmith.model.engine import Engine
+    from tunesmith.model.load import load_base
+
+    emit(Note(text=device.use_all_cores()))
+    formats = {"auto": None, "bfloat16": torch.bfloat16, "float32": torch.float32}
+    base = load_base(folder, formats[dtype])
+    emit(Note(text=f"loaded {folder.name} in {str(base.dtype).removeprefix('torch.')} on {base.device}"))
+    return Engine(base)
+
+
+def open_samplers(
+    names: Sequence[str], workspace: Workspace, emit: Emit = ignore, model: str = ""
+) -> list[tuple[Subject, Sampler]]:
+    """A sampler for each model, run or adapter; those on the same base share one copy of it in memory."""
+    from tunesmith.model.sample import LocalSampler
+
+    engines: dict[Path, Engine] = {}
+    opened: list[tuple[Subject, Sampler]] = []
+    for index, name in enumerate(names):
+        subject = resolve_subject(name, workspace, model)
+        folder = resolve_model(subject.base, workspace, emit)
+        renderer = subject_renderer(subject, folder)
+        if folder not in engines:
+            engines[folder] = open_engine(folder, "auto", emit)
+        adapter = f"{subject.name}#{index}" if subject.adapter else ""
+        if subject.adapter:
+            engines[folder].add_adapter(adapter, subject.adapter)
+        opened.append((subject, LocalSampler(engines[folder], renderer, adapter, subject.name)))
+    return opened
+
+
+def open_chat(
+    name: str, params: SamplingParams, workspace: Workspace, emit: Emit = ignore
+) -> Callable[[Sequence[Message]], Iterator[str]]:
+    """A function from the conversation so far to the pieces of the answer, as they come."""
+    from tunesmith.model.sample import LocalSampler
+
+    [(_, sampler)] = open_samplers([name], workspace, emit)
+    assert isinstance(sampler, LocalSampler)
+    return lambda messages: sampler.stream(Prompt(messages=tuple(messages)), params)
+
+
+def open_gateway(
+    model: str,
+    adapters: Mapping[str, str],
+    workspace: Workspace,
+    config: Config | None = None,
+    emit: Emit = ignore,
+) -> Gateway:
+    """A gateway over a base and named adapters, ready to be started.
+
+    Args:
+        model: model, run or adapter; a run or an adapter is served under its name beside its base.
+        adapters: name → run, adapter folder or released name.
+    """
+    subject = resolve_subject(model, workspace)
+    folder = resolve_model(subject.base, workspace, emit)
+    engine = open_engine(folder, "auto", emit)
+    wanted = {subject.name: model, **adapters} if subject.adapter else dict(adapters)
+    renderers: dict[str, TemplateRenderer] = {}
+    for name, place in wanted.items():
+        adapter = resolve_subject(place, workspace, subject.base)
+        if adapter.adapter is None:
+            raise AdapterError(
+                f"{place} is not an adapter",
+                where=f"--adapter {name}",
+                rule="an adapter is a run, a PEFT folder or a released name",
+                fix="give the folder of a run, or its adapter/ folder",
+            )
+        renderers[name] = subject_renderer(adapter, folder)
+        engine.add_adapter(name, adapter.adapter)
+        emit(Note(text=f"loaded adapter {name} ({engine.adapters[name][:12]})"))
+    base_name = subject.base if subject.adapter else subject.name
+    base_renderer = make_renderer(folder)
+    models = served_models(engine, base_name, base_renderer, renderers)
+    traces = workspace.root / "traces.jsonl"
+    return Gateway(
+        engine, models, config=config, on_trace=lambda trace: store.append_line(traces, trace.model_dump_json())
+    )
