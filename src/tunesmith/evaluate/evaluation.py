@@ -62,9 +62,7 @@ def run(
     models = _identities(samplers)
     scores = _once(models, lambda i: _score(samplers[i], models[i].name, examples, emit))
     limit, limit_reason = _limit(config, wanted, scores, answer_tokens)
-    params = SamplingParams(
-        max_tokens=limit, temperature=config.temperature, top_p=config.top_p, seed=config.evaluation_seed
-    )
+    params = _params(config, limit)
     answers = _once(models, lambda i: _answer(samplers[i], models[i].name, examples, params, emit))
     scored = [
         _count(model, metrics, wanted, [rows.grade(wanted, i, *row) for i, row in enumerate(zip(*given, strict=True))])
@@ -92,6 +90,12 @@ def run(
         ),
     )
     return report.model_copy(update={"report_id": digest_of(report.model_dump(exclude={"created_at"}))[:16]})
+
+
+def _params(config: Config, limit: int) -> SamplingParams:
+    return SamplingParams(
+        max_tokens=limit, temperature=config.temperature, top_p=config.top_p, seed=config.evaluation_seed
+    )
 
 
 def _once(models: Sequence[ModelIdentity], ask: Callable[[int], T]) -> list[T]:
