@@ -47,8 +47,7 @@ def run(
         created_at: time stamp of the report; now when absent. Everything else follows from the inputs.
 
     Raises:
-        DataError: no rows, an empty wanted answer, a row twice.
-        ConfigError: the schema or the primary metric does not fit.
+        DataError: no rows, an empty wanted answer, a row twice. ConfigError: schema or primary metric does not fit.
         ModelError: a model gave NaN. TunesmithError: a sampler gave too many or too few results.
     """
     from tunesmith.evaluate.metrics import metrics_for
