@@ -12,6 +12,7 @@ Weights are imported inside the functions that need them, so that everything els
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -108,7 +109,18 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
         schema = settings.stage("evaluate", evaluate.Config).json_schema
         if isinstance(schema, str):
             settings = settings.resolve("json_schema", str(here / schema), "relative to the config file")
-    return settings
+        template = settings.stage("train", training.Config).chat_template
+        if (here / template).is_file():
+            settings = settings.resolve("chat_template", str(here / template), "relative to the config file")
+    return _with_whole_path_of_model(settings, here)
+
+
+def _with_whole_path_of_model(settings: Settings, here: Path) -> Settings:
+    """A model that is a folder or file here gets its whole path: what is trained has to find its base from anywhere."""
+    name = settings.stage("train", training.Config).model
+    start = Path() if settings.origins["model"].startswith("--set") else here
+    place = Path(os.path.abspath(start / Path(name).expanduser()))
+    return settings.resolve("model", str(place), "its whole path") if place.exists() else settings
 
 
 def load_evaluation(path: Path | None, overrides: Sequence[str] = ()) -> Settings:

@@ -134,7 +134,8 @@ def _convert(gguf: Path, folder: Path, emit: Emit) -> None:
 class Subject:
     """Something that answers: a base, alone or with an adapter.
 
-    ``chat_template`` is what `load_renderer` takes; ``renderer_digest`` is what it must give ("" when not known).
+    ``chat_template`` is what `load_renderer` takes; ``renderer_digest`` is what it must give ("" when not known);
+    ``dtype`` is the number format that it was trained in ("" when not known).
     """
 
     name: str
@@ -143,6 +144,7 @@ class Subject:
     chat_template: str = "model"
     renderer_digest: str = ""
     run: Path | None = None
+    dtype: str = ""
 
 
 def resolve_subject(name: str, workspace: Workspace, base: str = "") -> Subject:
@@ -192,7 +194,8 @@ def _carded(name: str, folder: Path, base: str, run: Path | None = None) -> Subj
     template = str(folder / TEMPLATE) if card.chat_template == TEMPLATE else card.chat_template
     is_adapter = (folder / ADAPTER_CONFIG).is_file()
     model = (base or card.base) if is_adapter else str(folder)
-    return Subject(name, model, folder if is_adapter else None, template, card.renderer_digest, run)
+    adapter = folder if is_adapter else None
+    return Subject(name, model, adapter, template, card.renderer_digest, run, card.dtype)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -284,6 +284,7 @@ def _start_first_reload(run_: _Run) -> None:
 def _write(run_: _Run, name: str) -> Path:
     """Save the present weights with card and manifest as ``output_dir/name``."""
     context, trainable = run_.context, run_.trainable
+    own_template = Path(context.chat_template)
     trainable.publish()
     target = context.output_dir / name
     card = AdapterCard(
@@ -292,7 +293,7 @@ def _write(run_: _Run, name: str) -> Path:
         base=run_.config.model,
         base_fingerprint=context.base.fingerprint,
         renderer_digest=context.renderer.digest,
-        chat_template=TEMPLATE if context.chat_template.endswith(".jinja") else context.chat_template,
+        chat_template=TEMPLATE if own_template.is_file() else context.chat_template,
         stop_ids=tuple(sorted(context.renderer.stop_ids)),
         run_id=run_id(run_.identity()),
         dtype=str(context.base.dtype).split(".")[-1],
@@ -300,8 +301,8 @@ def _write(run_: _Run, name: str) -> Path:
     )
     with store.staged_folder(target) as staged:
         trainable.write(staged)
-        if context.chat_template.endswith(".jinja"):
-            store.write_bytes(staged / TEMPLATE, Path(context.chat_template).read_bytes())
+        if own_template.is_file():
+            store.write_bytes(staged / TEMPLATE, own_template.read_bytes())
         files = {path.name: store.file_digest(path) for path in sorted(staged.iterdir())}
         card = card.model_copy(update={"files": files})
         store.write_text(staged / CARD, card.model_dump_json(indent=2) + "\n")
