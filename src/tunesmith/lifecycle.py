@@ -99,6 +99,10 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
     """
     settings = configuration.load(path, STAGES, overrides)
     here = path.parent if path else Path()
+    model = settings.stage("train", training.Config).model
+    beside = here / model if (here / model).exists() else Path(model)
+    if beside.exists():  # an adapter names its base, and must find it from anywhere
+        settings = settings.resolve("model", str(beside.resolve()), "absolute path")
     specs = settings.stage("data", curate.Config).datasets
     moved = [spec.model_copy(update={"path": str(here / spec.path)}) for spec in specs]
     if path and here != Path():
@@ -218,7 +222,9 @@ def tokenise(project: Project, split: str) -> list[TokenizedExample]:
 def load_engine(project: Project) -> Engine:
     """The base in memory, once per project."""
     if project.engine is None:
-        project.engine = serve.open_engine(project.folder, project.config.dtype, project.emit)
+        project.engine = serve.open_engine(
+            project.folder, project.config.dtype, project.emit, serve.public_name(project.config.model)
+        )
     return project.engine
 
 

@@ -47,7 +47,7 @@ def subject_renderer(subject: Subject, folder: Path) -> TemplateRenderer:
     return renderer
 
 
-def open_engine(folder: Path, dtype: str, emit: Emit) -> Engine:
+def open_engine(folder: Path, dtype: str, emit: Emit, name: str = "") -> Engine:
     """A base in memory, on all cores, ready to answer; ``dtype`` "auto" is the hardware's best."""
     import torch
 
@@ -58,8 +58,13 @@ def open_engine(folder: Path, dtype: str, emit: Emit) -> Engine:
     emit(Note(text=device.use_all_cores()))
     formats = {"auto": None, "bfloat16": torch.bfloat16, "float32": torch.float32}
     base = load_base(folder, formats[dtype])
-    emit(Note(text=f"loaded {folder.name} in {str(base.dtype).removeprefix('torch.')} on {base.device}"))
+    emit(Note(text=f"loaded {name or folder.name} in {str(base.dtype).removeprefix('torch.')} on {base.device}"))
     return Engine(base)
+
+
+def public_name(model: str) -> str:
+    """What people and clients call a base: the name itself, or the last part of a path."""
+    return Path(model).resolve().name if Path(model).exists() else model
 
 
 def open_samplers(
@@ -75,7 +80,7 @@ def open_samplers(
         folder = resolve_model(subject.base, workspace, emit)
         renderer = subject_renderer(subject, folder)
         if folder not in engines:
-            engines[folder] = open_engine(folder, "auto", emit)
+            engines[folder] = open_engine(folder, "auto", emit, public_name(subject.base))
         adapter = f"{subject.name}#{index}" if subject.adapter else ""
         if subject.adapter:
             engines[folder].add_adapter(adapter, subject.adapter)
@@ -109,7 +114,7 @@ def open_gateway(
     """
     subject = resolve_subject(model, workspace)
     folder = resolve_model(subject.base, workspace, emit)
-    engine = open_engine(folder, "auto", emit)
+    engine = open_engine(folder, "auto", emit, public_name(subject.base))
     wanted = {subject.name: model, **adapters} if subject.adapter else dict(adapters)
     renderers: dict[str, TemplateRenderer] = {}
     for name, place in wanted.items():
@@ -124,7 +129,7 @@ def open_gateway(
         renderers[name] = subject_renderer(adapter, folder)
         engine.add_adapter(name, adapter.adapter)
         emit(Note(text=f"loaded adapter {name} ({engine.adapters[name][:12]})"))
-    base_name = subject.base if subject.adapter else subject.name
+    base_name = public_name(subject.base) if subject.adapter else subject.name
     base_renderer = make_renderer(folder)
     models = served_models(engine, base_name, base_renderer, renderers)
     traces = workspace.root / "traces.jsonl"
