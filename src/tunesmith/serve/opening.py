@@ -62,6 +62,12 @@ def open_engine(folder: Path, dtype: str, emit: Emit, name: str = "") -> Engine:
     return Engine(base)
 
 
+def _warn_without_card(subject: Subject, emit: Emit) -> None:
+    if subject.adapter is not None and not subject.renderer_digest:
+        text = f"{subject.name} has no card: that it belongs to this base is checked by the shapes of its layers only"
+        emit(Note(text=text, level="warning"))
+
+
 def public_name(model: str) -> str:
     """What people and clients call a base: the name itself, or the last part of a path."""
     return Path(model).resolve().name if Path(model).exists() else model
@@ -79,6 +85,7 @@ def open_samplers(
         subject = resolve_subject(name, workspace, model)
         folder = resolve_model(subject.base, workspace, emit)
         renderer = subject_renderer(subject, folder)
+        _warn_without_card(subject, emit)
         if folder not in engines:
             engines[folder] = open_engine(folder, "auto", emit, public_name(subject.base))
         adapter = f"{subject.name}#{index}" if subject.adapter else ""
@@ -127,6 +134,7 @@ def open_gateway(
                 fix="give the folder of a run, or its adapter/ folder",
             )
         renderers[name] = subject_renderer(adapter, folder)
+        _warn_without_card(adapter, emit)
         engine.add_adapter(name, adapter.adapter)
         emit(Note(text=f"loaded adapter {name} ({engine.adapters[name][:12]})"))
     base_name = public_name(subject.base) if subject.adapter else subject.name
