@@ -12,7 +12,6 @@ Weights are imported inside the functions that need them, so that everything els
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -100,6 +99,10 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
     """
     settings = configuration.load(path, STAGES, overrides)
     here = path.parent if path else Path()
+    model = settings.stage("train", training.Config).model
+    beside = here / model if (here / model).exists() else Path(model)
+    if beside.exists():  # an adapter names its base, and must find it from anywhere
+        settings = settings.resolve("model", str(beside.resolve()), "absolute path")
     specs = settings.stage("data", curate.Config).datasets
     moved = [spec.model_copy(update={"path": str(here / spec.path)}) for spec in specs]
     if path and here != Path():
@@ -112,15 +115,7 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
         template = settings.stage("train", training.Config).chat_template
         if (here / template).is_file():
             settings = settings.resolve("chat_template", str(here / template), "relative to the config file")
-    return _with_whole_path_of_model(settings, here)
-
-
-def _with_whole_path_of_model(settings: Settings, here: Path) -> Settings:
-    """A model that is a folder or file here gets its whole path: what is trained has to find its base from anywhere."""
-    name = settings.stage("train", training.Config).model
-    start = Path() if settings.origins["model"].startswith("--set") else here
-    place = Path(os.path.abspath(start / Path(name).expanduser()))
-    return settings.resolve("model", str(place), "its whole path") if place.exists() else settings
+    return settings
 
 
 def load_evaluation(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
@@ -230,7 +225,9 @@ def tokenise(project: Project, split: str) -> list[TokenizedExample]:
 def load_engine(project: Project) -> Engine:
     """The base in memory, once per project."""
     if project.engine is None:
-        project.engine = serve.open_engine(project.folder, project.config.dtype, project.emit)
+        project.engine = serve.open_engine(
+            project.folder, project.config.dtype, project.emit, serve.public_name(project.config.model)
+        )
     return project.engine
 
 

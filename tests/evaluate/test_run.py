@@ -224,7 +224,7 @@ def test_table_marks_the_primary_metric_and_leaves_length_unjudged():
     assert rows[-1][0] == "answer length"
     assert rows[-1][-1] == "not judged"
     assert {len(row) for row in rows} == {7}
-    assert table(judge(HALF_RIGHT))[0] == ["metric", "tuned"]
+    assert table(judge(HALF_RIGHT))[0] == ["metric", "tuned", "95 % interval"]
 
 
 def fails(kind, config=QUICK, models=None, wanted=("a", "b"), **options):

@@ -71,7 +71,7 @@ def ask_both(console: Console, project: Project, outcome: Outcome) -> dict[str, 
     from tunesmith.core.events import Stage
 
     example = project.dataset.of("test")[0]
-    base, tuned = project.config.model, outcome.release.alias
+    base, tuned = serve.public_name(project.config.model), outcome.release.alias
     gateway = serve.open_gateway(str(project.output_dir), {}, project.workspace, serve.Config(port=0), console.emit)
     answers: dict[str, str] = {}
     with serve.start_server(gateway) as server:

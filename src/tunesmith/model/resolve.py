@@ -109,7 +109,10 @@ def _convert(gguf: Path, folder: Path, emit: Emit) -> None:
     """Dequantise a GGUF file and save it as a Hugging Face folder in bf16, which loads in under a second."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     emit(Note(text=f"converting {gguf.name} once (about half a minute)"))
     try:
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)

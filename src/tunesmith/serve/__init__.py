@@ -16,6 +16,7 @@ from tunesmith.serve.opening import (
     open_engine,
     open_gateway,
     open_samplers,
+    public_name,
     subject_renderer,
 )
 from tunesmith.serve.server import ApiKey, Server, api_key, bind, run, start_server
@@ -38,6 +39,7 @@ __all__ = [
     "open_engine",
     "open_gateway",
     "open_samplers",
+    "public_name",
     "run",
     "served_models",
     "start_server",

@@ -47,7 +47,7 @@ def subject_renderer(subject: Subject, folder: Path) -> TemplateRenderer:
     return renderer
 
 
-def open_engine(folder: Path, dtype: str, emit: Emit) -> Engine:
+def open_engine(folder: Path, dtype: str, emit: Emit, name: str = "") -> Engine:
     """A base in memory, on all cores, ready to answer; ``dtype`` "auto" is the hardware's best."""
     import torch
 
@@ -58,7 +58,7 @@ def open_engine(folder: Path, dtype: str, emit: Emit) -> Engine:
     emit(Note(text=device.use_all_cores()))
     formats = {"auto": None, "bfloat16": torch.bfloat16, "float32": torch.float32}
     base = load_base(folder, formats[dtype])
-    emit(Note(text=f"loaded {folder.name} in {str(base.dtype).removeprefix('torch.')} on {base.device}"))
+    emit(Note(text=f"loaded {name or folder.name} in {str(base.dtype).removeprefix('torch.')} on {base.device}"))
     return Engine(base)
 
 
@@ -68,6 +68,17 @@ def dtype_for(subjects: Iterable[Subject]) -> str:
     Never fewer bits than in training, so that an answer is the one that was judged.
     """
     return "float32" if any(subject.dtype == "float32" for subject in subjects) else "auto"
+
+
+def _warn_without_card(subject: Subject, emit: Emit) -> None:
+    if subject.adapter is not None and not subject.renderer_digest:
+        text = f"{subject.name} has no card: that it belongs to this base is checked by the shapes of its layers only"
+        emit(Note(text=text, level="warning"))
+
+
+def public_name(model: str) -> str:
+    """What people and clients call a base: the name itself, or the last part of a path."""
+    return Path(model).resolve().name if Path(model).exists() else model
 
 
 def open_samplers(
@@ -82,9 +93,10 @@ def open_samplers(
     folders = [resolve_model(subject.base, workspace, emit) for subject in subjects]
     renderers = [subject_renderer(*pair) for pair in zip(subjects, folders, strict=True)]
     for index, (subject, folder, renderer) in enumerate(zip(subjects, folders, renderers, strict=True)):
+        _warn_without_card(subject, emit)
         if folder not in engines:
             on_it = (other for other, place in zip(subjects, folders, strict=True) if place == folder)
-            engines[folder] = open_engine(folder, dtype_for(on_it), emit)
+            engines[folder] = open_engine(folder, dtype_for(on_it), emit, public_name(subject.base))
         adapter = f"{subject.name}#{index}" if subject.adapter else ""
         if subject.adapter:
             engines[folder].add_adapter(adapter, subject.adapter)
@@ -123,11 +135,13 @@ def open_gateway(
     renderers = {name: subject_renderer(adapter, folder) for name, (adapter, _) in found.items()}
     # A base beside its run gets the run's template: as in the verdict, and bases without one answer at all.
     base_renderer = subject_renderer(subject, folder)
-    engine = open_engine(folder, dtype_for([subject, *(adapter for adapter, _ in found.values())]), emit)
-    for name, (_, weights) in found.items():
+    dtype = dtype_for([subject, *(adapter for adapter, _ in found.values())])
+    engine = open_engine(folder, dtype, emit, public_name(subject.base))
+    for name, (adapter, weights) in found.items():
+        _warn_without_card(adapter, emit)
         engine.add_adapter(name, weights)
         emit(Note(text=f"loaded adapter {name} ({engine.adapters[name][:12]})"))
-    base_name = resolve_subject(subject.base, workspace).name if subject.adapter else subject.name
+    base_name = public_name(subject.base) if subject.adapter else subject.name
     models = served_models(engine, base_name, base_renderer, renderers)
     traces = workspace.root / "traces.jsonl"
     return Gateway(
