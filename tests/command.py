@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from unittest import mock
 
 from tunesmith.cli import main
@@ -58,10 +58,11 @@ def tunesmith(*arguments: object, at: Path, **environment: str) -> Ran:
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
-def inside(*arguments: object, at: Path, **environment: str) -> Ran:
-    """The same in this process."""
+def inside(*arguments: object, at: Path, typed: str = "", **environment: str) -> Ran:
+    """The same in this process; ``typed`` is its standard input."""
     out, err = io.StringIO(), io.StringIO()
     with (
+        mock.patch.object(sys, "stdin", io.StringIO(typed)),
         contextlib.chdir(at),
         mock.patch.dict(os.environ, QUICK | environment),
         contextlib.redirect_stdout(out),
@@ -99,11 +100,11 @@ def ctrl_c(process: subprocess.Popen[str]) -> Ran:
     return Ran(process.returncode, out, err)
 
 
-def read_until(process: subprocess.Popen[str], words: str) -> str:
-    """Standard output up to and including the line that holds ``words``."""
-    assert process.stdout is not None
+def read_until(stream: IO[str] | None, words: str) -> str:
+    """What a process writes, up to and including the line that holds ``words``."""
+    assert stream is not None
     text = ""
-    for line in process.stdout:
+    for line in stream:
         text += line
         if words in line:
             return text

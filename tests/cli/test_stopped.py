@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from tests.cli.conftest import Desk, refusal
-from tests.command import SECONDS, kept, plain, started
+from tests.command import SECONDS, kept, plain, read_until, started
 from tests.project import CONFIG
 from tests.train.job import InstantReload
 from tunesmith import evaluate
@@ -27,12 +27,7 @@ def test_ctrl_c_in_training(desk: Desk) -> None:
     desk.config(max_steps=200, eval_steps=20, early_stopping_patience=0)
     home = {"TUNESMITH_HOME": str(desk.home)}
     with started("train", CONFIG, at=desk.folder, **home) as process:
-        assert process.stderr is not None
-        said = ""
-        while "step 20: validation loss" not in said:
-            line = process.stderr.readline()
-            assert line, f"it ended before step 20:\n{said}"
-            said += line
+        said = read_until(process.stderr, "step 20: validation loss")
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: everything that the command started gets it too
         out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 130, err

@@ -107,6 +107,21 @@ def test_a_stage_has_one_type(tmp_path: Path) -> None:
         read(MINIMAL, folder=tmp_path).stage("train", Curate)
 
 
+def test_a_stage_that_nothing_is_said_about_may_be_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "tunesmith.yaml"
+    path.write_text("seed: 7\n")
+    settings_ = load(path, STAGES, optional=["curate"])
+    assert settings_.stage("train", Train).seed == 7
+    assert "datasets" not in settings_.as_dict()
+    assert settings_.resolve("lora_r", 4, "small").stage("train", Train).lora_r == 4
+    with pytest.raises(KeyError):
+        settings_.stage("curate", Curate)
+    with pytest.raises(ConfigError, match="the key 'datasets' is missing"):
+        load(path, STAGES)
+    with pytest.raises(ConfigError, match="the key 'datasets' is missing"):
+        load(path, STAGES, ["val_size=0.2"], optional=["curate"])
+
+
 def test_without_a_file_overrides_and_defaults_make_the_settings() -> None:
     settings_ = load(None, STAGES, ["datasets.0.path=x.csv"])
     assert settings_.stage("curate", Curate).datasets[0].path == "x.csv"

@@ -23,6 +23,7 @@ from tunesmith.core.store import (
     folder_digest,
     make_folder,
     remove,
+    require_writable,
     staged_folder,
     verify_folder,
     write_bytes,
@@ -92,6 +93,19 @@ def test_lines_of_several_processes_stay_whole(tmp_path: Path) -> None:
     assert run_together(works) == [0] * 4
     lines = log.read_text().splitlines()
     assert sorted(lines) == sorted(f"{n}" * 500 for n in range(4) for _ in range(20))
+
+
+def test_a_place_is_tried_without_making_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_writable(tmp_path)
+    require_writable(tmp_path / "a" / "b")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="a part of the path is a file"):
+        require_writable(tmp_path / "file" / "b")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(StorageError, match="no permission to write here") as caught:
+        require_writable(tmp_path / "a")
+    assert caught.value.where == str(tmp_path / "a")
+    assert names(tmp_path) == ["file"]
 
 
 def test_remove_takes_files_folders_links_and_nothing(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -143,11 +144,40 @@ def test_chat_answers_and_the_base_does_not(project: Project, trained: Ran) -> N
     assert ran.document["answer"] != ANSWER
 
 
+def test_a_conversation_goes_on_until_its_end(project: Project, trained: Ran) -> None:
+    assert trained.code == 0, trained.err
+    typed = f"{QUESTION}\n\n{QUESTION}\n"
+    ran = inside("chat", RUN, "--max-tokens", 12, at=project.folder, typed=typed)
+    assert ran.code == 0, ran.err
+    assert ran.out.startswith(f"> {ANSWER}\n> > ")
+    assert ran.out.endswith("\n> \n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("init", "--force"),
+        ("data", "check", ROWS),
+        ("data", "show", ROWS, "--model", "BASE"),
+        ("eval", "BASE", "--data", HELD_OUT),
+        ("chat", "BASE", "--message", QUESTION),
+        ("doctor",),
+    ],
+)
+def test_every_command_gives_one_json_document(project: Project, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    for name in (ROWS, HELD_OUT):
+        (tmp_path / name).write_bytes((project.folder / name).read_bytes())
+    base = str(project.folder / BASE)
+    ran = inside(*(base if word == "BASE" else word for word in arguments), "--json", at=tmp_path)
+    assert ran.code == 0, ran.err
+    assert isinstance(ran.document, dict)
+
+
 @dataclass(frozen=True)
 class Service:
-    """A running `tunesmith serve` with its clients and what it said when it began."""
+    """A running `tunesmith serve --json`: its client, and the document that it gave when it began."""
 
-    said: str
+    document: dict[str, Any]
     client: openai.OpenAI
 
 
@@ -166,14 +196,21 @@ def stranger(project: Project) -> Path:
 def service(project: Project, trained: Ran, stranger: Path) -> Iterator[Service]:
     """Base and two adapters, served in a process of its own, stopped with Ctrl-C at the end."""
     assert trained.code == 0, trained.err
-    arguments = ("serve", "--model", RUN, "--adapter", f"stranger={stranger.name}", "--port", 0)
+    arguments = ("serve", "--model", RUN, "--adapter", f"stranger={stranger.name}", "--port", 0, "--json")
     with started(*arguments, at=project.folder, TUNESMITH_HOME="", TUNESMITH_API_KEY="sk-journey") as process:
-        said = read_until(process, "Ctrl-C stops")
-        (url,) = [line.split()[-1] for line in said.splitlines() if line.startswith("listening on ")]
-        yield Service(said, openai.OpenAI(base_url=url, api_key="sk-journey", max_retries=0))
+        document = json.loads(read_until(process.stdout, "}"))
+        client = openai.OpenAI(base_url=document["base_url"], api_key="sk-journey", max_retries=0)
+        yield Service(document, client)
         ended = ctrl_c(process)
-        assert (ended.code, ended.out) == (0, "stopped\n"), ended.err
-        assert "Traceback" not in ended.err
+    assert (ended.code, ended.out) == (0, ""), ended.err
+    assert f"listening on {document['base_url']}\nmodels: base, first, stranger\n" in ended.err
+    assert "key:    the one in TUNESMITH_API_KEY\nCtrl-C stops\nstopped\n" in ended.err
+    assert "sk-journey" not in ended.err
+    assert "Traceback" not in ended.err
+    traces = (project.folder / ".tunesmith" / "traces.jsonl").read_text()
+    assert '"model":"stranger"' in traces
+    assert QUESTION not in traces
+    assert ANSWER not in traces
 
 
 def ask(service: Service, model: str, **options: object) -> str | None:
@@ -189,10 +226,9 @@ def ask(service: Service, model: str, **options: object) -> str | None:
 
 
 def test_serve_says_where_it_listens_and_whom_it_serves(service: Service) -> None:
-    assert "listening on http://127.0.0.1:" in service.said
-    assert "models: base, first, stranger" in service.said
-    assert "key:    the one in TUNESMITH_API_KEY" in service.said
-    assert "sk-journey" not in service.said
+    assert service.document["base_url"].startswith("http://127.0.0.1:")
+    assert service.document["models"] == ["base", "first", "stranger"]
+    assert service.document["api_key"] is None, "a key that was given is not repeated"
 
 
 def test_the_client_lists_base_and_adapters(service: Service) -> None:

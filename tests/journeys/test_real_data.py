@@ -69,7 +69,7 @@ def test_restaurant_facts_to_text(shared_data: Path, real_home: Path, tmp_path: 
     document = train(tmp_path, real_home)
     assert document["run"]["origins"]["learning_rate"].startswith("auto: ")
     bleu = scores(document, "bleu")
-    assert bleu["base"] < 6
+    assert bleu["base"] < 10
     assert bleu["tuned"] > 25
     assert document["verdict"] == "better"
     assert verdict(document, "bleu") == "better"
@@ -94,15 +94,16 @@ def as_json(row: dict[str, Any]) -> dict[str, Any]:
 
 def test_utterances_to_json(shared_data: Path, real_home: Path, tmp_path: Path) -> None:
     rows = {row["text"].casefold(): row for row in raw(shared_data / "snips-slots" / "train.jsonl.gz")}
-    write(tmp_path / "rows.jsonl", map(as_json, random.Random(0).sample(list(rows.values()), 250)))
+    chosen = [as_json(row) for row in random.Random(0).sample(list(rows.values()), 258)]
+    parts = {"train": chosen[:200], "validation": chosen[200:210], "test": chosen[210:]}
+    for split, part in parts.items():
+        write(tmp_path / f"{split}.jsonl", part)
     (tmp_path / "schema.json").write_text(json.dumps(SCHEMA))
     system = "Give the intent and the slots of the request as JSON."
     write_config(
         tmp_path / CONFIG,
         model=REAL_MODEL,
-        datasets=[{"path": "rows.jsonl", "system": system}],
-        val_size=0.04,
-        test_size=0.18,
+        datasets=[{"path": f"{split}.jsonl", "split": split, "system": system} for split in parts],
         json_schema="schema.json",
         num_train_epochs=1,
     )

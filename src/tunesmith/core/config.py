@@ -95,7 +95,7 @@ def load(
         path: the file; None when everything comes from overrides and defaults.
         stages: name → model; a key that several models share is declared alike in each.
         overrides: ``key=value`` with a YAML value; ``datasets.0.path=x`` reaches into lists and mappings.
-        optional: stages that are left out when none of their keys is given, required ones among them.
+        optional: stages that are left out when no key is given that is theirs alone.
 
     Raises:
         ConfigError: all problems of the file and the overrides in one error.
@@ -112,7 +112,7 @@ def load(
             _override(given, places, override, defaults)
         except ConfigError as problem:
             problems.append(problem)
-    wanted = {name: m for name, m in stages.items() if name not in optional or m.model_fields.keys() & given.keys()}
+    wanted = {name: m for name, m in stages.items() if name not in optional or _own_keys(name, stages) & given.keys()}
     return _check(path, wanted, given, places, problems)
 
 
@@ -177,6 +177,13 @@ def _fields(stages: Mapping[str, type[BaseModel]]) -> dict[str, FieldInfo]:
             ):
                 raise TypeError(f"stage {name!r} declares the shared key {key!r} differently from an earlier stage")
     return fields
+
+
+def _own_keys(name: str, stages: Mapping[str, type[BaseModel]]) -> set[str]:
+    """The keys of a stage that no other stage has."""
+    return set(stages[name].model_fields).difference(
+        *(model.model_fields for other, model in stages.items() if other != name)
+    )
 
 
 @final
