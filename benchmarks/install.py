@@ -55,12 +55,12 @@ def _source(target: Path) -> Path:
 
 
 def package_bytes(site: Path) -> dict[str, int]:
-    """Package name → bytes of its files in ``site``, compiled files included."""
+    """Package name → bytes that its files in ``site`` take on the disk, compiled files included."""
     found = {}
     for package in metadata.distributions(path=[str(site)]):
         paths = {Path(package.locate_file(file)).resolve() for file in package.files or ()}
         inside = (path for path in paths if path.is_file() and path.is_relative_to(site.resolve()))
-        found[canonical(package.name)] = sum(path.stat().st_size for path in inside)
+        found[canonical(package.name)] = sum(512 * path.stat().st_blocks for path in inside)
     return found
 
 
@@ -83,7 +83,7 @@ def sizes(listed: dict[str, str], size: dict[str, int]) -> list[Result]:
             sum(size.get(name, 0) for name in counted) / 1e6,
             "MB",
             at_most=MEGABYTES_GOAL,
-            note=f"of the same packages; heaviest: {shares}; torch itself {size.get('torch', 0) / 1e6:.0f}",
+            note=f"on the disk, the same packages; heaviest: {shares}; torch itself {size.get('torch', 0) / 1e6:.0f}",
             details={"megabytes": megabytes},
         ),
     ]
