@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks.settings import ROOT, run
+from benchmarks.settings import ROOT, run, say
 
 TORCH = "torch==2.13.0"
 TRL = ("trl==1.16.0", "peft==0.21.2", "transformers")
@@ -36,6 +36,7 @@ def _environment(name: str, requirements: tuple[str, ...]) -> Path:
     wanted = "\n".join((TORCH, *requirements))
     if mark.is_file() and mark.read_text(encoding="utf-8") == wanted:
         return python
+    say(f"making the environment of {name} in {place} (once)")
     place.parent.mkdir(parents=True, exist_ok=True)
     run([sys.executable, "-m", "venv", "--clear", str(place)])
     constraints = place / "constraints.txt"

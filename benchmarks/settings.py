@@ -66,6 +66,11 @@ def run(command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, st
     return done.stdout
 
 
+def say(text: str) -> None:
+    """Tell whoever waits what is going on."""
+    print(f"  {text}", file=sys.stderr, flush=True)
+
+
 def last_words(text: str, lines: int = 3) -> str:
     """The end of a program's complaints, in one line."""
     kept = [line.strip() for line in text.strip().splitlines() if line.strip()]

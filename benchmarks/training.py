@@ -16,9 +16,9 @@ from typing import Any
 
 from benchmarks import rivals
 from benchmarks.load import Usage
-from benchmarks.results import Result, busiest, judged, not_measured
+from benchmarks.results import Result, busiest, foreign_load, judged, not_measured
 from benchmarks.rows import training_rows, write_pairs
-from benchmarks.settings import OFFLINE, Settings, Unavailable, environment, run
+from benchmarks.settings import OFFLINE, Settings, Unavailable, environment, run, say
 from benchmarks.train_trl import SETTINGS
 
 ROWS = 400
@@ -80,16 +80,20 @@ class _Bench:
         self.step_tokens = [sum(len(job["rows"][i]["input_ids"]) for i in part) for part in job["order"]]
 
     def ours(self) -> Figures:
-        return self._measure([sys.executable, "-m", "benchmarks.train_ours", "train"], [str(self.settings.steps)])
+        command = [sys.executable, "-m", "benchmarks.train_ours", "train"]
+        return self._measure("ours", command, [str(self.settings.steps)])
 
     def trl(self, python: Path, setting: str, steps: int) -> Figures:
-        return self._measure([str(python), "-m", "benchmarks.train_trl"], [str(steps), setting])
+        return self._measure(f"TRL, {setting}", [str(python), "-m", "benchmarks.train_trl"], [str(steps), setting])
 
-    def _measure(self, command: Sequence[str], rest: Sequence[str]) -> Figures:
+    def _measure(self, side: str, command: Sequence[str], rest: Sequence[str]) -> Figures:
         out = self.folder / "figures.json"
         out.unlink(missing_ok=True)
         self._run([*command, str(self.job_file), str(out), *rest])
-        return json.loads(out.read_text(encoding="utf-8"))
+        figures: Figures = json.loads(out.read_text(encoding="utf-8"))
+        load = foreign_load(Usage(**figures["usage"]))
+        say(f"{side}: {self.rate(figures):.0f} tokens/s, {len(figures['seconds'])} steps, {load}")
+        return figures
 
     def _run(self, command: Sequence[str]) -> None:
         run(command, cwd=self.folder, env=environment(**OFFLINE))
