@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{name:12} {benchmark.about}{'' if benchmark.by_default else ' (only when named)'}")
         return 0
     wanted = options.names or [name for name, benchmark in BENCHMARKS.items() if benchmark.by_default or options.all]
-    settings = Settings(model=options.model, steps=options.steps, rounds=options.rounds)
+    settings = Settings(model=options.model, steps=options.steps, rounds=options.rounds, compiled=options.compiled)
     found: dict[str, list[Result]] = {}
     for name in wanted:
         print(f"measuring {name}: {BENCHMARKS[name].about}", file=sys.stderr, flush=True)
@@ -91,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default=Settings.model, help="model folder or name (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=Settings.steps, help="steps of a round of training (%(default)s)")
     parser.add_argument("--rounds", type=int, default=Settings.rounds, help="rounds of training (%(default)s)")
+    parser.add_argument("--compiled", action="store_true", help="try TRL with torch.compile too (minutes more)")
     return parser
 
 

@@ -48,13 +48,14 @@ def training_rows(count: int, held_out: int) -> Rows:
     folder = shared_data("e2e-restaurants")
     if folder is not None:
         train = _restaurants(folder / "train.jsonl.gz", count)
-        return Rows(f"E2E restaurants, {len(train)} rows", train, _restaurants(folder / "dev.jsonl.gz", held_out))
+        unseen = {pair.prompt: pair for pair in _restaurants(folder / "dev.jsonl.gz")}  # one row of each question
+        return Rows(f"E2E restaurants, {len(train)} rows", train, tuple(unseen.values())[:held_out])
     pairs = _recipes()
     train, rest = pairs[: min(count, len(pairs) - held_out)], pairs[-held_out:]
     return Rows(f"recipes of the quickstart, {len(train)} rows", train, rest)
 
 
-def _restaurants(path: Path, count: int) -> tuple[Pair, ...]:
+def _restaurants(path: Path, count: int | None = None) -> tuple[Pair, ...]:
     with gzip.open(path, "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     pairs = list(dict.fromkeys(Pair(QUESTION.format(row["mr"]), row["text"]) for row in rows))

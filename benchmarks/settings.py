@@ -24,6 +24,7 @@ class Settings:
     model: str = "smollm2-135m-instruct"
     steps: int = 20
     rounds: int = 3
+    compiled: bool = False
 
     def model_folder(self) -> Path:
         """The model's folder; it is downloaded and converted once where that is needed.
@@ -71,7 +72,7 @@ def say(text: str) -> None:
     print(f"  {text}", file=sys.stderr, flush=True)
 
 
-def last_words(text: str, lines: int = 3) -> str:
+def last_words(text: str, lines: int = 4) -> str:
     """The end of a program's complaints, in one line."""
     kept = [line.strip() for line in text.strip().splitlines() if line.strip()]
     return " | ".join(kept[-lines:]) or "no message"

@@ -139,6 +139,16 @@ def test_losses_are_compared_step_by_step() -> None:
     assert short.note == "not measured: 1 steps, 20 are needed"
 
 
+def test_the_rival_is_the_fastest_setting_that_computes_the_same() -> None:
+    trials = {
+        "slow": training.Trial(150.0, 0.4, QUIET),
+        "fast": training.Trial(290.0, 0.5, QUIET),
+        "other": training.Trial(400.0, 9.9, QUIET),
+    }
+    assert training.fastest(trials) == "fast"
+    assert training.fastest({"other": trials["other"]}) is None
+
+
 def test_without_the_rival_only_our_side_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     class Bench:
         settings, rows_name = settings.Settings(steps=5, rounds=1), "rows"
