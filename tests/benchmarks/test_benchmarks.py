@@ -243,6 +243,15 @@ def test_progress_lines_carry_their_times(tmp_path: Path) -> None:
         job.timed_lines([sys.executable, "-c", "import sys; print('gone', file=sys.stderr); sys.exit(2)"], tmp_path, {})
 
 
+def test_the_share_of_fitting_answers_is_the_tuned_ones() -> None:
+    summaries = [
+        {"model": "base", "metric": "schema_valid", "value": 0.0},
+        {"model": "tuned", "metric": "json_valid", "value": 1.0},
+        {"model": "tuned", "metric": "schema_valid", "value": 0.975},
+    ]
+    assert job.fitting({"summaries": summaries}) == [97.5]
+
+
 TABLE = [
     {"length": 64, "documents": 8, "padded": 1.0, "fused": 2.0},
     {"length": 512, "documents": 8, "padded": 2.0, "fused": 1.9},
