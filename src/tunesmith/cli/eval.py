@@ -42,7 +42,7 @@ def compare(
     report: OutOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Hold models against the first one on the same rows. Exit code 1 when the verdict is "worse"."""
+    """Hold models against the first one on the same rows. Exit code 1 when one of them is worse."""
     with session(json) as console:
         from tunesmith.core.errors import InputError
 
@@ -53,7 +53,9 @@ def compare(
                 rule="compare takes two models or more; the first is the baseline",
                 fix=f"tunesmith compare BASELINE {models[0]} --data {data}",
             )
-        if _measure(console, models, data, config, set or [], report).verdict == "worse":
+        found = _measure(console, models, data, config, set or [], report)
+        deciding = [c.verdict for c in found.comparisons if c.metric == found.primary_metric]
+        if "worse" in deciding:
             raise typer.Exit(1)
 
 

@@ -111,15 +111,6 @@ def peak_memory() -> int:
     return peak if platform.system() == "Darwin" else peak * 1024
 
 
-def resident_memory() -> int:
-    """Resident set of this process now, in bytes."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return peak_memory()
-
-
 def environment() -> dict[str, str]:
     """What a run record states about the machine and the libraries."""
     import safetensors
