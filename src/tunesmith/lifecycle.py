@@ -24,7 +24,7 @@ from tunesmith.core import config as configuration
 from tunesmith.core import store, yamlfile
 from tunesmith.core.artifacts import Machine, Release, Report, RunRecord
 from tunesmith.core.config import Settings
-from tunesmith.core.errors import DataError
+from tunesmith.core.errors import ConfigError, DataError
 from tunesmith.core.events import Emit, Note, Stage, Tick, ignore
 from tunesmith.core.protocols import Sampler
 from tunesmith.core.records import Example, TokenizedExample
@@ -97,36 +97,59 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
     Raises:
         ConfigError: unknown keys, impossible values; all problems are shown together.
     """
-    settings = configuration.load(path, STAGES, overrides)
-    here = path.parent if path else Path()
-    model = settings.stage("train", training.Config).model
-    beside = here / model if (here / model).exists() else Path(model)
-    if beside.exists():  # an adapter names its base, and must find it from anywhere
-        settings = settings.resolve("model", str(beside.resolve()), "absolute path")
-    specs = settings.stage("data", curate.Config).datasets
-    moved = [spec.model_copy(update={"path": str(here / spec.path)}) for spec in specs]
-    if path and here != Path():
-        settings = settings.resolve("datasets", [s.model_dump() for s in moved], "relative to the config file")
-        output = settings.stage("train", training.Config).output_dir
-        settings = settings.resolve("output_dir", str(here / output), "relative to the config file")
-        schema = settings.stage("evaluate", evaluate.Config).json_schema
-        if isinstance(schema, str):
-            settings = settings.resolve("json_schema", str(here / schema), "relative to the config file")
-    return settings
+    return _with_whole_paths(configuration.load(path, STAGES, overrides), path)
 
 
 def load_evaluation(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
-    """The evaluation keys of a config file, or their defaults where there is none."""
-    if path is not None:
-        return load_settings(path, overrides)
-    return configuration.load(None, {"evaluate": evaluate.Config}, overrides)
+    """The evaluation keys of a config file, or their defaults where there is none. The file need not name data."""
+    if path is None:
+        return configuration.load(None, {"evaluate": evaluate.Config}, overrides)
+    return _with_whole_paths(configuration.load(path, STAGES, overrides, optional=["data"]), path)
 
 
 def load_serving(path: Path | None, overrides: Sequence[str] = ()) -> serve.Config:
-    """The serving keys of a config file, or their defaults where there is none."""
-    if path is not None:
-        return load_settings(path, overrides).stage("serve", serve.Config)
-    return configuration.load(None, {"serve": serve.Config}, overrides).stage("serve", serve.Config)
+    """The serving keys of a config file, or their defaults where there is none. The file need not name data."""
+    stages = {"serve": serve.Config} if path is None else STAGES
+    return configuration.load(path, stages, overrides, optional=["data"]).stage("serve", serve.Config)
+
+
+def _with_whole_paths(settings: Settings, path: Path | None) -> Settings:
+    here, reason = path.parent if path else Path(), "relative to the config file"
+    config = settings.stage("train", training.Config)
+    beside = here / config.model if (here / config.model).exists() else Path(config.model)
+    if beside.exists():  # an adapter names its base, and must find it from anywhere
+        settings = settings.resolve("model", str(beside.resolve()), "absolute path")
+    if here == Path():
+        return settings
+    if "datasets" in settings.origins:
+        specs = settings.stage("data", curate.Config).datasets
+        moved = [{**spec.model_dump(), "path": str(here / spec.path)} for spec in specs]
+        settings = settings.resolve("datasets", moved, reason)
+    settings = settings.resolve("output_dir", str(here / config.output_dir), reason)
+    schema = settings.stage("evaluate", evaluate.Config).json_schema
+    if isinstance(schema, str):
+        settings = settings.resolve("json_schema", str(here / schema), reason)
+    if (here / config.chat_template).is_file():
+        settings = settings.resolve("chat_template", str(here / config.chat_template), reason)
+    return settings
+
+
+def claim_output(settings: Settings, fresh: bool = False) -> None:
+    """Make sure, before anything slow is done, that a run may write where it is going to. Nothing is written.
+
+    A finished run without a report is no obstacle: it was stopped before its verdict, and is judged now.
+
+    Raises:
+        InputError: a finished run stands there. StorageError: the place cannot be written.
+    """
+    output = Path(settings.stage("train", training.Config).output_dir)
+    store.require_writable(output)
+    if not _is_unjudged(output):
+        training.refuse_finished(output, fresh)
+
+
+def _is_unjudged(output: Path) -> bool:
+    return (output / "run.json").exists() and not (output / "report.json").exists()
 
 
 def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Project:
@@ -142,20 +165,23 @@ def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Pr
     settings = _resolve_autos(settings, folder)
     emit(Stage(title="data", detail=", ".join(s.path for s in settings.stage("data", curate.Config).datasets)))
     longest = int(settings.stage("train", training.Config).max_length)
-    dataset = curate.run(settings.stage("data", curate.Config), renderer, longest, emit)
+    dataset = curate.run(settings.stage("data", curate.Config), renderer, longest, emit, _context(folder))
     return Project(settings, workspace, folder, renderer, dataset, emit)
 
 
 def data_of(
     path: Path, overrides: Sequence[str] = (), emit: Emit = ignore
-) -> tuple[curate.Config, TemplateRenderer, int]:
-    """What a config file says about data, with the renderer of its model and the longest row in tokens."""
+) -> tuple[curate.Config, TemplateRenderer, int, int | None]:
+    """What a config file says about data, the renderer of its model, and the longest row (wanted, possible) in tokens.
+
+    The longest possible row is None where the model states no limit.
+    """
     settings = load_settings(path, overrides)
     config = settings.stage("train", training.Config)
     folder = resolve_model(config.model, Workspace.open(), emit)
     renderer = serve.make_renderer(folder, config.chat_template, config.train_on)
     longest = int(_resolve_autos(settings, folder).stage("train", training.Config).max_length)
-    return settings.stage("data", curate.Config), renderer, longest
+    return settings.stage("data", curate.Config), renderer, longest, _context(folder)
 
 
 def demo_project(folder: Path, emit: Emit = ignore) -> Path:
@@ -191,17 +217,31 @@ def renderer_for(model: str, workspace: Workspace | None = None, emit: Emit = ig
     return serve.subject_renderer(subject, resolve_model(subject.base, workspace, emit))
 
 
+def _context(folder: Path) -> int | None:
+    """Longest sequence of a model in tokens; None where its configuration states none."""
+    import json
+
+    model = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return int(model["max_position_embeddings"]) if model.get("max_position_embeddings") else None
+
+
 def _resolve_autos(settings: Settings, folder: Path) -> Settings:
     import json
 
     model = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config = settings.stage("train", training.Config)
+    context = _context(folder) or LONGEST_AUTO
     if config.max_length == "auto":
-        context = int(model.get("max_position_embeddings") or LONGEST_AUTO)
-        reason = f"the model's context is {context} tokens" + (
-            f", cut at {LONGEST_AUTO}" if context > LONGEST_AUTO else ""
-        )
+        cut = f", cut at {LONGEST_AUTO}" if context > LONGEST_AUTO else ""
+        reason = f"the model's context is {context} tokens{cut}"
         settings = settings.resolve("max_length", min(context, LONGEST_AUTO), reason)
+    elif config.max_length > (_context(folder) or config.max_length):
+        raise ConfigError(
+            f"max_length is {config.max_length}, and the model's context is {context} tokens",
+            where=settings.origins["max_length"],
+            rule="no row is longer than what the model was made for",
+            fix=f"set max_length: auto, or at most {context}; on_too_long: drop leaves longer rows out",
+        )
     if config.learning_rate == "auto":
         rate, reason = training.auto_learning_rate(int(model["hidden_size"]), config.method)
         settings = settings.resolve("learning_rate", rate, reason)
@@ -241,10 +281,16 @@ def measure_base(project: Project) -> Report:
 def train(project: Project, fresh: bool = False) -> RunRecord:
     """Train, and prove that what was saved is what was trained; writes ``output_dir``.
 
+    A run that was stopped goes on: while it trained, from its checkpoint; before its verdict, with the verdict.
+
     Raises:
         TrainingError, Interrupted, ConfigError, StorageError: see `tunesmith.train.run`.
     """
-    base = load_engine(project).base
+    base, config = load_engine(project).base, project.config
+    if _is_unjudged(project.output_dir) and not fresh:
+        record = training.finished(config, project.dataset.card.digest, base, project.renderer)
+        project.emit(Note(text=f"{project.output_dir} is trained already; what is missing is its verdict"))
+        return _with_rows(project, record)
     project.emit(Stage(title="training", detail=f"{project.config.method}, {len(project.dataset.of('train'))} rows"))
     rows = training.Rows(tokenise(project, "train"), tokenise(project, "validation"), project.dataset.card.digest)
     context = training.Context(
@@ -256,7 +302,11 @@ def train(project: Project, fresh: bool = False) -> RunRecord:
         emit=project.emit,
         fresh=fresh,
     )
-    record = training.run(project.config, rows, context)
+    return _with_rows(project, training.run(config, rows, context))
+
+
+def _with_rows(project: Project, record: RunRecord) -> RunRecord:
+    """Write down which rows the model has seen, and the whole configuration."""
     trained = sorted(example.id for example in project.dataset.examples if example.split != "test")
     store.write_text(project.output_dir / "trained_rows.txt", "\n".join(trained) + "\n")
     store.write_text(project.output_dir / "config.yaml", project.settings.to_yaml())

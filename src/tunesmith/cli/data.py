@@ -67,6 +67,7 @@ class Request:
     """A ``Renderer`` that also has ``pieces(row)``; None without a model."""
     max_length: int | None
     is_config: bool
+    context: int | None = None
 
 
 @app.command()
@@ -84,7 +85,7 @@ def check(
         from tunesmith import curate
 
         asked = _request(console, files, model, max_length, format, column or [], set or [])
-        found = curate.examine(asked.config, asked.renderer, asked.max_length, console.emit)
+        found = curate.examine(asked.config, asked.renderer, asked.max_length, console.emit, asked.context)
         findings = [*found.findings, *([] if found.unreadable else _too_few_rows(found, asked))]
         errors = sum(finding.severity == "error" for finding in findings)
         console.print(*_report(found, findings, asked))
@@ -162,8 +163,8 @@ def _request(
         )
     from tunesmith import lifecycle
 
-    config, renderer, length = lifecycle.data_of(Path(configs[0]), overrides, emit=console.emit)
-    return Request(config, renderer, max_length or length, is_config=True)
+    config, renderer, length, context = lifecycle.data_of(Path(configs[0]), overrides, emit=console.emit)
+    return Request(config, renderer, max_length or length, is_config=True, context=context)
 
 
 def _renderer(model: str, console: Console) -> Renderer:

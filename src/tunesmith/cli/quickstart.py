@@ -32,7 +32,9 @@ def quickstart(
 
         begin = time.perf_counter()
         config = lifecycle.demo_project(folder, console.emit)
-        project = lifecycle.prepare(lifecycle.load_settings(config), Workspace.open(), console.emit)
+        settings = lifecycle.load_settings(config)
+        lifecycle.claim_output(settings, fresh)
+        project = lifecycle.prepare(settings, Workspace.open(), console.emit)
         show_data(console, project)
         before = lifecycle.measure_base(project)
         console.print("", scores_table(before))

@@ -44,6 +44,7 @@ def train(
             console.print(explanation(settings))
             console.result({"config": settings.as_dict(), "origins": dict(settings.origins)})
             return
+        lifecycle.claim_output(settings, fresh)
         project = lifecycle.prepare(settings, Workspace.open(), console.emit)
         outcome = lifecycle.run_to_verdict(project, fresh=fresh)
         console.print(*summary(outcome), "", *next_steps(outcome))

@@ -16,6 +16,7 @@ from tunesmith.core import fetch
 from tunesmith.core.artifacts import AdapterCard
 from tunesmith.core.errors import AdapterError, InputError, ModelError, OfflineError
 from tunesmith.core.events import Emit, Note, ignore
+from tunesmith.core.registry import nearest
 from tunesmith.core.store import Workspace, file_digest
 
 CARD, ADAPTER_CONFIG, TEMPLATE = "tunesmith.json", "adapter_config.json", "chat_template.jinja"
@@ -53,14 +54,18 @@ def resolve_model(name: str, workspace: Workspace, emit: Emit = ignore) -> Path:
         return _checked(path)
     if name in KNOWN:
         return _known(name, workspace, emit)
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+    runs = [str(run.parent) for run in path.parent.glob("*/run.json")]
+    near = nearest(name, [*runs, *KNOWN, *(release.alias for release in workspace.releases())])
+    # The mistyped name of a run here is not asked of a hub: it would tell somebody else what stands on this disk.
+    is_hub_id = name.count("/") == 1 and not name.startswith((".", "/", "~"))
+    if is_hub_id and not set(near) & set(runs):
         emit(Note(text=f"fetching {name} from the hub"))
         return _checked(fetch.hub_folder(name))
     raise ModelError(
         f"no model called {name!r}",
         where="model",
         rule="a model is a folder with config.json, a .gguf file, a hub id (owner/name) or a built-in name",
-        fix=f"check the path, or use a built-in name: {', '.join(KNOWN)}",
+        fix=f"did you mean {near[0]}?" if near else f"check the path, or use a built-in name: {', '.join(KNOWN)}",
     )
 
 
@@ -137,7 +142,8 @@ def _convert(gguf: Path, folder: Path, emit: Emit) -> None:
 class Subject:
     """Something that answers: a base, alone or with an adapter.
 
-    ``chat_template`` is what `load_renderer` takes; ``renderer_digest`` is what it must give ("" when not known).
+    ``chat_template`` is what `load_renderer` takes; ``renderer_digest`` is what it must give ("" when not known);
+    ``dtype`` is the number format that it was trained in ("" when not known).
     """
 
     name: str
@@ -146,6 +152,7 @@ class Subject:
     chat_template: str = "model"
     renderer_digest: str = ""
     run: Path | None = None
+    dtype: str = ""
 
 
 def resolve_subject(name: str, workspace: Workspace, base: str = "") -> Subject:
@@ -161,6 +168,7 @@ def resolve_subject(name: str, workspace: Workspace, base: str = "") -> Subject:
     """
     path = Path(name).expanduser()
     if (path / "run.json").is_file():
+        _refuse_failed(path)
         for part in ("adapter", "model"):
             if (path / part / CARD).is_file():
                 return _carded(path.resolve().name, path / part, base, run=path)
@@ -172,11 +180,23 @@ def resolve_subject(name: str, workspace: Workspace, base: str = "") -> Subject:
             fix="run the same `tunesmith train` command again; it goes on from its checkpoint",
         )
     if (path / ADAPTER_CONFIG).is_file() or (path / CARD).is_file():
-        return _carded(path.resolve().name, path, base)
+        run = path.resolve().parent
+        return _carded(path.resolve().name, path, base, run=run if (run / "run.json").is_file() else None)
     release = None if path.exists() else workspace.released(name)
     if release is not None:
         return _carded(name, workspace.artifact(release.adapter_digest).path, base)
     return Subject(Path(name).name if path.exists() else name, name)
+
+
+def _refuse_failed(run: Path) -> None:
+    for check in _read_json(run / "run.json").get("checks", ()):
+        if check["passed"] is False:
+            raise InputError(
+                f"the run in {run} failed a check: {check['name']}: {check['detail']}",
+                where=str(run / "run.json"),
+                rule="a run counts only when what was saved is what was trained",
+                fix="train again with --fresh",
+            )
 
 
 def _carded(name: str, folder: Path, base: str, run: Path | None = None) -> Subject:
@@ -195,7 +215,8 @@ def _carded(name: str, folder: Path, base: str, run: Path | None = None) -> Subj
     template = str(folder / TEMPLATE) if card.chat_template == TEMPLATE else card.chat_template
     is_adapter = (folder / ADAPTER_CONFIG).is_file()
     model = (base or card.base) if is_adapter else str(folder)
-    return Subject(name, model, folder if is_adapter else None, template, card.renderer_digest, run)
+    adapter = folder if is_adapter else None
+    return Subject(name, model, adapter, template, card.renderer_digest, run, card.dtype)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

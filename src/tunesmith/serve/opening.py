@@ -5,7 +5,7 @@ Weights are imported inside the functions that need them, so that importing this
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,14 @@ def open_engine(folder: Path, dtype: str, emit: Emit, name: str = "") -> Engine:
     return Engine(base)
 
 
+def dtype_for(subjects: Iterable[Subject]) -> str:
+    """The number format for a base and what was trained on it: float32 stays float32, else the hardware's best.
+
+    Never fewer bits than in training, so that an answer is the one that was judged.
+    """
+    return "float32" if any(subject.dtype == "float32" for subject in subjects) else "auto"
+
+
 def _warn_without_card(subject: Subject, emit: Emit) -> None:
     if subject.adapter is not None and not subject.renderer_digest:
         text = f"{subject.name} has no card: that it belongs to this base is checked by the shapes of its layers only"
@@ -81,13 +89,14 @@ def open_samplers(
 
     engines: dict[Path, Engine] = {}
     opened: list[tuple[Subject, Sampler]] = []
-    for index, name in enumerate(names):
-        subject = resolve_subject(name, workspace, model)
-        folder = resolve_model(subject.base, workspace, emit)
-        renderer = subject_renderer(subject, folder)
+    subjects = [resolve_subject(name, workspace, model) for name in names]
+    folders = [resolve_model(subject.base, workspace, emit) for subject in subjects]
+    renderers = [subject_renderer(*pair) for pair in zip(subjects, folders, strict=True)]
+    for index, (subject, folder, renderer) in enumerate(zip(subjects, folders, renderers, strict=True)):
         _warn_without_card(subject, emit)
         if folder not in engines:
-            engines[folder] = open_engine(folder, "auto", emit, public_name(subject.base))
+            on_it = (other for other, place in zip(subjects, folders, strict=True) if place == folder)
+            engines[folder] = open_engine(folder, dtype_for(on_it), emit, public_name(subject.base))
         adapter = f"{subject.name}#{index}" if subject.adapter else ""
         if subject.adapter:
             engines[folder].add_adapter(adapter, subject.adapter)
@@ -121,26 +130,33 @@ def open_gateway(
     """
     subject = resolve_subject(model, workspace)
     folder = resolve_model(subject.base, workspace, emit)
-    engine = open_engine(folder, "auto", emit, public_name(subject.base))
-    wanted = {subject.name: model, **adapters} if subject.adapter else dict(adapters)
-    renderers: dict[str, TemplateRenderer] = {}
-    for name, place in wanted.items():
-        adapter = resolve_subject(place, workspace, subject.base)
-        if adapter.adapter is None:
-            raise AdapterError(
-                f"{place} is not an adapter",
-                where=f"--adapter {name}",
-                rule="an adapter is a run, a PEFT folder or a released name",
-                fix="give the folder of a run, or its adapter/ folder",
-            )
-        renderers[name] = subject_renderer(adapter, folder)
+    places = {subject.name: model, **adapters} if subject.adapter else dict(adapters)
+    found = {name: _adapter(name, place, workspace, subject.base) for name, place in places.items()}
+    renderers = {name: subject_renderer(adapter, folder) for name, (adapter, _) in found.items()}
+    # A base beside its run gets the run's template: as in the verdict, and bases without one answer at all.
+    base_renderer = subject_renderer(subject, folder)
+    dtype = dtype_for([subject, *(adapter for adapter, _ in found.values())])
+    engine = open_engine(folder, dtype, emit, public_name(subject.base))
+    for name, (adapter, weights) in found.items():
         _warn_without_card(adapter, emit)
-        engine.add_adapter(name, adapter.adapter)
+        engine.add_adapter(name, weights)
         emit(Note(text=f"loaded adapter {name} ({engine.adapters[name][:12]})"))
     base_name = public_name(subject.base) if subject.adapter else subject.name
-    base_renderer = make_renderer(folder)
     models = served_models(engine, base_name, base_renderer, renderers)
     traces = workspace.root / "traces.jsonl"
     return Gateway(
         engine, models, config=config, on_trace=lambda trace: store.append_line(traces, trace.model_dump_json())
     )
+
+
+def _adapter(name: str, place: str, workspace: Workspace, base: str) -> tuple[Subject, Path]:
+    """An adapter that is to be served under ``name``, and the folder of its weights."""
+    subject = resolve_subject(place, workspace, base)
+    if subject.adapter is None:
+        raise AdapterError(
+            f"{place} is not an adapter",
+            where=f"--adapter {name}",
+            rule="an adapter is a run, a PEFT folder or a released name",
+            fix="give the folder of a run, or its adapter/ folder",
+        )
+    return subject, subject.adapter
