@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tunesmith.cli.console import Console, JsonOption, session
-from tunesmith.cli.train import SetOption
+from tunesmith.cli.console import Console, JsonOption, SetOption, session
 
 if TYPE_CHECKING:
     from tunesmith.serve import ApiKey, Server

@@ -6,9 +6,12 @@ import os
 import platform
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
+
+FORMATS: Mapping[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+"""Number formats of a base, by the name that configs and cards use."""
 
 THREADS_VARIABLE = "TUNESMITH_THREADS"
 
