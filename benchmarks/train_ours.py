@@ -18,12 +18,12 @@ from tunesmith import curate
 from tunesmith.core import store
 from tunesmith.core.events import Step
 from tunesmith.core.records import TokenizedExample
-from tunesmith.lifecycle import make_renderer
 from tunesmith.model import device
 from tunesmith.model.adapters import read_adapter
 from tunesmith.model.load import Base, load_base
 from tunesmith.model.lora import LoRASpec
 from tunesmith.model.trainable import KINDS, Options, Trainable
+from tunesmith.serve import make_renderer
 from tunesmith.train.loop import Plan, State, make_optimiser, train
 from tunesmith.train.order import Order
 from tunesmith.train.preflight import training_flops

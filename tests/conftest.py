@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests import network
+from tests.command import Ran, tunesmith
+from tests.project import Project, make_project
 from tests.tiny import build_model, build_tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,3 +50,15 @@ def tiny_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny-tokenizer"
     build_tokenizer(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A user's folder after `tunesmith init`: a tiny base, rows, held-out rows, a config. Runs go into ``runs/``."""
+    return make_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="session")
+def trained(project: Project) -> Ran:
+    """What `tunesmith train` said when the project's LoRA run, ``runs/first``, was made in a process of its own."""
+    return tunesmith("train", at=project.folder, TUNESMITH_HOME="")

@@ -48,8 +48,13 @@ def build_tokenizer(folder: Path, vocab_size: int = 384) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
-def build_model(folder: Path, *, seed: int = 0, layers: int = 2, hidden: int = 32, tied: bool = True) -> Path:
-    """A random Llama with grouped-query attention, saved in fp32 as a Hugging Face folder."""
+def build_model(
+    folder: Path, *, seed: int = 0, layers: int = 2, hidden: int = 32, tied: bool = True, spread: float = 0.02
+) -> Path:
+    """A random Llama with grouped-query attention, saved in fp32 as a Hugging Face folder.
+
+    ``spread`` is the standard deviation of its weights; at 0.02 all tokens are about as likely, at 0.2 not at all.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -67,6 +72,7 @@ def build_model(folder: Path, *, seed: int = 0, layers: int = 2, hidden: int = 3
         bos_token_id=0,
         eos_token_id=2,
         pad_token_id=2,
+        initializer_range=spread,
     )
     model = LlamaForCausalLM(config).eval()
     model.save_pretrained(folder)

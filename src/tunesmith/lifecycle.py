@@ -5,14 +5,14 @@
     train         rows → run and adapter, verified
     judge         tuned against base on the same rows → report with a verdict
     register      the adapter becomes an artifact with a name
-    open_gateway  base and adapters answer requests
+    (serve.open_gateway: base and adapters answer requests)
 
 Weights are imported inside the functions that need them, so that everything else starts without torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,13 +24,13 @@ from tunesmith.core import config as configuration
 from tunesmith.core import store, yamlfile
 from tunesmith.core.artifacts import Machine, Release, Report, RunRecord
 from tunesmith.core.config import Settings
-from tunesmith.core.errors import AdapterError, DataError
+from tunesmith.core.errors import ConfigError, DataError
 from tunesmith.core.events import Emit, Note, Stage, Tick, ignore
 from tunesmith.core.protocols import Sampler
-from tunesmith.core.records import Example, Message, Prompt, SamplingParams, TokenizedExample
+from tunesmith.core.records import Example, TokenizedExample
 from tunesmith.core.store import Workspace
-from tunesmith.model.resolve import Subject, resolve_model, resolve_subject
-from tunesmith.text.template import TemplateRenderer, load_renderer
+from tunesmith.model.resolve import Subject, context_of, model_facts, resolve_model, resolve_subject
+from tunesmith.text.template import TemplateRenderer
 
 if TYPE_CHECKING:
     from tunesmith.model.engine import Engine
@@ -97,32 +97,66 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
     Raises:
         ConfigError: unknown keys, impossible values; all problems are shown together.
     """
-    settings = configuration.load(path, STAGES, overrides)
-    here = path.parent if path else Path()
-    specs = settings.stage("data", curate.Config).datasets
-    moved = [spec.model_copy(update={"path": str(here / spec.path)}) for spec in specs]
-    if path and here != Path():
-        settings = settings.resolve("datasets", [s.model_dump() for s in moved], "relative to the config file")
-        output = settings.stage("train", training.Config).output_dir
-        settings = settings.resolve("output_dir", str(here / output), "relative to the config file")
-        schema = settings.stage("evaluate", evaluate.Config).json_schema
-        if isinstance(schema, str):
-            settings = settings.resolve("json_schema", str(here / schema), "relative to the config file")
-    return settings
+    return _with_whole_paths(configuration.load(path, STAGES, overrides), path)
 
 
-def load_evaluation(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
-    """The evaluation keys of a config file, or their defaults where there is none."""
-    if path is not None:
-        return load_settings(path, overrides)
-    return configuration.load(None, {"evaluate": evaluate.Config}, overrides)
+def load_evaluation(path: Path | None, overrides: Sequence[str] = (), models: Sequence[str] = ()) -> Settings:
+    """The evaluation keys of a config file; without one, those of the first run among ``models``, else the defaults.
+
+    The file need not name data.
+    """
+    if path is None:
+        path = next((run for model in models if (run := Path(model) / "config.yaml").is_file()), None)
+        if path is None:
+            return configuration.load(None, {"evaluate": evaluate.Config}, overrides)
+        return configuration.load(path, STAGES, overrides)
+    return _with_whole_paths(configuration.load(path, STAGES, overrides, optional=["data"]), path)
 
 
 def load_serving(path: Path | None, overrides: Sequence[str] = ()) -> serve.Config:
-    """The serving keys of a config file, or their defaults where there is none."""
-    if path is not None:
-        return load_settings(path, overrides).stage("serve", serve.Config)
-    return configuration.load(None, {"serve": serve.Config}, overrides).stage("serve", serve.Config)
+    """The serving keys of a config file, or their defaults where there is none. The file need not name data."""
+    stages = {"serve": serve.Config} if path is None else STAGES
+    return configuration.load(path, stages, overrides, optional=["data"]).stage("serve", serve.Config)
+
+
+def _with_whole_paths(settings: Settings, path: Path | None) -> Settings:
+    here, reason = path.parent if path else Path(), "relative to the config file"
+    config = settings.stage("train", training.Config)
+    beside = here / config.model if (here / config.model).exists() else Path(config.model)
+    if beside.exists():  # an adapter names its base, and must find it from anywhere
+        settings = settings.resolve("model", str(beside.resolve()), "absolute path")
+    schema = settings.stage("evaluate", evaluate.Config).json_schema
+    if isinstance(schema, str):  # the run's own config.yaml is read again by later evaluations, from anywhere
+        settings = settings.resolve("json_schema", str((here / Path(schema).expanduser()).absolute()), "absolute path")
+    if "datasets" in settings.origins:
+        specs = settings.stage("data", curate.Config).datasets
+        moved = [{**spec.model_dump(), "path": str(here / Path(spec.path).expanduser())} for spec in specs]
+        if moved != [spec.model_dump() for spec in specs]:
+            settings = settings.resolve("datasets", moved, reason)
+    output = str(here / Path(config.output_dir).expanduser())
+    if output != config.output_dir:
+        settings = settings.resolve("output_dir", output, reason)
+    if here != Path() and (here / config.chat_template).is_file():
+        settings = settings.resolve("chat_template", str(here / config.chat_template), reason)
+    return settings
+
+
+def claim_output(settings: Settings, fresh: bool = False) -> None:
+    """Make sure, before anything slow is done, that a run may write where it is going to. Nothing is written.
+
+    A finished run without a report is no obstacle: it was stopped before its verdict, and is judged now.
+
+    Raises:
+        InputError: a finished run stands there. StorageError: the place cannot be written.
+    """
+    output = Path(settings.stage("train", training.Config).output_dir)
+    store.require_writable(output)
+    if not _is_unjudged(output):
+        training.refuse_finished(output, fresh)
+
+
+def _is_unjudged(output: Path) -> bool:
+    return (output / "run.json").exists() and not (output / "report.json").exists()
 
 
 def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Project:
@@ -134,24 +168,27 @@ def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Pr
     config = settings.stage("train", training.Config)
     emit(Stage(title="model", detail=config.model))
     folder = resolve_model(config.model, workspace, emit)
-    renderer = make_renderer(folder, config.chat_template, config.train_on)
+    renderer = serve.make_renderer(folder, config.chat_template, config.train_on)
     settings = _resolve_autos(settings, folder)
     emit(Stage(title="data", detail=", ".join(s.path for s in settings.stage("data", curate.Config).datasets)))
     longest = int(settings.stage("train", training.Config).max_length)
-    dataset = curate.run(settings.stage("data", curate.Config), renderer, longest, emit)
+    dataset = curate.run(settings.stage("data", curate.Config), renderer, longest, emit, context_of(folder))
     return Project(settings, workspace, folder, renderer, dataset, emit)
 
 
 def data_of(
     path: Path, overrides: Sequence[str] = (), emit: Emit = ignore
-) -> tuple[curate.Config, TemplateRenderer, int]:
-    """What a config file says about data, with the renderer of its model and the longest row in tokens."""
+) -> tuple[curate.Config, TemplateRenderer, int, int | None]:
+    """What a config file says about data, the renderer of its model, and the longest row (wanted, possible) in tokens.
+
+    The longest possible row is None where the model states no limit.
+    """
     settings = load_settings(path, overrides)
     config = settings.stage("train", training.Config)
     folder = resolve_model(config.model, Workspace.open(), emit)
-    renderer = make_renderer(folder, config.chat_template, config.train_on)
+    renderer = serve.make_renderer(folder, config.chat_template, config.train_on)
     longest = int(_resolve_autos(settings, folder).stage("train", training.Config).max_length)
-    return settings.stage("data", curate.Config), renderer, longest
+    return settings.stage("data", curate.Config), renderer, longest, context_of(folder)
 
 
 def demo_project(folder: Path, emit: Emit = ignore) -> Path:
@@ -176,15 +213,6 @@ def demo_project(folder: Path, emit: Emit = ignore) -> Path:
     return config
 
 
-def make_renderer(folder: Path, chat_template: str = "model", train_on: str = "assistant") -> TemplateRenderer:
-    """The renderer of a model folder. A template that can make the model think aloud is told not to, on every path."""
-    renderer = load_renderer(folder, chat_template=chat_template, train_on=train_on)
-    if "enable_thinking" not in renderer.template_reads:
-        return renderer
-    quiet = {"enable_thinking": False}
-    return load_renderer(folder, chat_template=chat_template, train_on=train_on, chat_template_kwargs=quiet)
-
-
 def renderer_for(model: str, workspace: Workspace | None = None, emit: Emit = ignore) -> TemplateRenderer:
     """The renderer of a model, a run or an adapter by name; no weights are loaded.
 
@@ -193,35 +221,34 @@ def renderer_for(model: str, workspace: Workspace | None = None, emit: Emit = ig
     """
     workspace = workspace or Workspace.open()
     subject = resolve_subject(model, workspace)
-    return subject_renderer(subject, resolve_model(subject.base, workspace, emit))
-
-
-def subject_renderer(subject: Subject, folder: Path) -> TemplateRenderer:
-    """The renderer that a subject was trained with, proven by its digest."""
-    renderer = make_renderer(folder, subject.chat_template)
-    if subject.renderer_digest and renderer.digest != subject.renderer_digest:
-        raise AdapterError(
-            f"{subject.name} was trained with another tokenizer or chat template than {folder} has",
-            where=subject.name,
-            rule="what was trained is what is served: the same ids on every path",
-            fix="use the very base folder that it was trained on, or train it again",
-        )
-    return renderer
+    return serve.subject_renderer(subject, resolve_model(subject.base, workspace, emit))
 
 
 def _resolve_autos(settings: Settings, folder: Path) -> Settings:
-    import json
-
-    model = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config = settings.stage("train", training.Config)
+    stated = context_of(folder)
+    context = stated or LONGEST_AUTO
     if config.max_length == "auto":
-        context = int(model.get("max_position_embeddings") or LONGEST_AUTO)
-        reason = f"the model's context is {context} tokens" + (
-            f", cut at {LONGEST_AUTO}" if context > LONGEST_AUTO else ""
-        )
+        cut = f", cut at {LONGEST_AUTO}" if context > LONGEST_AUTO else ""
+        reason = f"the model's context is {context} tokens{cut}"
         settings = settings.resolve("max_length", min(context, LONGEST_AUTO), reason)
+    elif stated and config.max_length > stated:
+        raise ConfigError(
+            f"max_length is {config.max_length}, and the model's context is {context} tokens",
+            where=settings.origins["max_length"],
+            rule="no row is longer than what the model was made for",
+            fix=f"set max_length: auto, or at most {context}; on_too_long: drop leaves longer rows out",
+        )
     if config.learning_rate == "auto":
-        rate, reason = training.auto_learning_rate(int(model["hidden_size"]), config.method)
+        width = model_facts(folder).get("hidden_size")
+        if not width:
+            raise ConfigError(
+                "learning_rate: auto needs the width of the model, and its config.json has no hidden_size",
+                where=settings.origins["learning_rate"],
+                rule="the automatic rate follows from the model's width",
+                fix="set learning_rate, for example 2e-4 for an adapter",
+            )
+        rate, reason = training.auto_learning_rate(int(width), config.method)
         settings = settings.resolve("learning_rate", rate, reason)
     return settings
 
@@ -240,22 +267,10 @@ def tokenise(project: Project, split: str) -> list[TokenizedExample]:
 def load_engine(project: Project) -> Engine:
     """The base in memory, once per project."""
     if project.engine is None:
-        project.engine = _engine(project.folder, project.config.dtype, project.emit)
+        project.engine = serve.open_engine(
+            project.folder, project.config.dtype, project.emit, serve.public_name(project.config.model)
+        )
     return project.engine
-
-
-def _engine(folder: Path, dtype: str, emit: Emit) -> Engine:
-    import torch
-
-    from tunesmith.model import device
-    from tunesmith.model.engine import Engine
-    from tunesmith.model.load import load_base
-
-    emit(Note(text=device.use_all_cores()))
-    formats = {"auto": None, "bfloat16": torch.bfloat16, "float32": torch.float32}
-    base = load_base(folder, formats[dtype])
-    emit(Note(text=f"loaded {folder.name} in {str(base.dtype).removeprefix('torch.')} on {base.device}"))
-    return Engine(base)
 
 
 def measure_base(project: Project) -> Report:
@@ -271,10 +286,16 @@ def measure_base(project: Project) -> Report:
 def train(project: Project, fresh: bool = False) -> RunRecord:
     """Train, and prove that what was saved is what was trained; writes ``output_dir``.
 
+    A run that was stopped goes on: while it trained, from its checkpoint; before its verdict, with the verdict.
+
     Raises:
         TrainingError, Interrupted, ConfigError, StorageError: see `tunesmith.train.run`.
     """
-    base = load_engine(project).base
+    base, config = load_engine(project).base, project.config
+    if _is_unjudged(project.output_dir) and not fresh:
+        record = training.finished(config, project.dataset.card.digest, base, project.renderer)
+        project.emit(Note(text=f"{project.output_dir} is trained already; what is missing is its verdict"))
+        return _with_rows(project, record)
     project.emit(Stage(title="training", detail=f"{project.config.method}, {len(project.dataset.of('train'))} rows"))
     rows = training.Rows(tokenise(project, "train"), tokenise(project, "validation"), project.dataset.card.digest)
     context = training.Context(
@@ -286,7 +307,11 @@ def train(project: Project, fresh: bool = False) -> RunRecord:
         emit=project.emit,
         fresh=fresh,
     )
-    record = training.run(project.config, rows, context)
+    return _with_rows(project, training.run(config, rows, context))
+
+
+def _with_rows(project: Project, record: RunRecord) -> RunRecord:
+    """Write down which rows the model has seen, and the whole configuration."""
     trained = sorted(example.id for example in project.dataset.examples if example.split != "test")
     store.write_text(project.output_dir / "trained_rows.txt", "\n".join(trained) + "\n")
     store.write_text(project.output_dir / "config.yaml", project.settings.to_yaml())
@@ -307,14 +332,14 @@ def judge(project: Project) -> Report:
         engine.add_adapter(name, project.output_dir / "adapter")
         tuned = LocalSampler(engine, project.renderer, adapter=name, name="tuned")
     else:
-        engine = _engine(project.output_dir / "model", project.config.dtype, project.emit)
+        engine = serve.open_engine(project.output_dir / "model", project.config.dtype, project.emit)
         tuned = LocalSampler(engine, project.renderer, name="tuned")
     return _evaluate(project, [project.baseline, tuned])
 
 
 def _evaluate(project: Project, samplers: Sequence[Sampler]) -> Report:
     config = project.settings.stage("evaluate", evaluate.Config)
-    rows = project.dataset.of("test")
+    rows = _once_each(project.dataset.of("test"), project.emit)
     return evaluate.run(config, samplers, rows, emit=project.emit, dataset_digest=project.dataset.card.digest)
 
 
@@ -355,49 +380,40 @@ def run_to_verdict(project: Project, fresh: bool = False) -> Outcome:
     return register(project, run, judge(project))
 
 
-def open_samplers(
-    names: Sequence[str], workspace: Workspace, emit: Emit = ignore, model: str = ""
-) -> list[tuple[Subject, Sampler]]:
-    """A sampler for each model, run or adapter; those on the same base share one copy of it in memory."""
-    from tunesmith.model.sample import LocalSampler
-
-    engines: dict[Path, Engine] = {}
-    opened: list[tuple[Subject, Sampler]] = []
-    for index, name in enumerate(names):
-        subject = resolve_subject(name, workspace, model)
-        folder = resolve_model(subject.base, workspace, emit)
-        renderer = subject_renderer(subject, folder)
-        if folder not in engines:
-            engines[folder] = _engine(folder, "auto", emit)
-        adapter = f"{subject.name}#{index}" if subject.adapter else ""
-        if subject.adapter:
-            engines[folder].add_adapter(adapter, subject.adapter)
-        opened.append((subject, LocalSampler(engines[folder], renderer, adapter, subject.name)))
-    return opened
-
-
 def evaluate_models(
-    names: Sequence[str], data: Path, settings: Settings, workspace: Workspace, emit: Emit = ignore
+    names: Sequence[str], data: curate.DatasetSpec, settings: Settings, workspace: Workspace, emit: Emit = ignore
 ) -> Report:
     """Measure models on a file of held-out rows; with two or more, each is compared with the first.
 
     Raises:
         DataError: every row of the file was trained on by one of them.
     """
-    examples = curate.read_file(str(data))
-    opened = open_samplers(names, workspace, emit)
+    examples = _once_each(tuple(curate.read(data)), emit)
+    opened = serve.open_samplers(names, workspace, emit)
     for subject, _ in opened:
         _warn_of_trained_rows(subject, examples, emit)
     config = settings.stage("evaluate", evaluate.Config)
-    digest = store.file_digest(data)
+    digest = store.file_digest(Path(data.path))
     report = evaluate.run(config, [sampler for _, sampler in opened], examples, emit=emit, dataset_digest=digest)
     workspace.put("report", report.report_id, report)
     return report
 
 
+def _once_each(examples: Sequence[Example], emit: Emit) -> tuple[Example, ...]:
+    """A row that occurs twice would count double and make the intervals too narrow."""
+    distinct = {example.id: example for example in examples}
+    if len(distinct) < len(examples):
+        text = f"{len(examples) - len(distinct)} held-out rows occur more than once; each is counted once"
+        emit(Note(text=text, level="warning"))
+    return tuple(distinct.values())
+
+
 def _warn_of_trained_rows(subject: Subject, examples: Sequence[Example], emit: Emit) -> None:
     known = (subject.run / "trained_rows.txt") if subject.run else None
     if known is None or not known.is_file():
+        if subject.adapter is not None:
+            text = f"not checked whether {subject.name} was trained on these rows: give the run's folder to check it"
+            emit(Note(text=text))
         return
     trained = set(known.read_text(encoding="utf-8").split())
     seen = [example for example in examples if example.id in trained]
@@ -412,56 +428,6 @@ def _warn_of_trained_rows(subject: Subject, examples: Sequence[Example], emit: E
         places = ", ".join(str(example.source) for example in seen[:3])
         text = f"{len(seen)} of {len(examples)} rows were training or validation rows of {subject.name}: {places}"
         emit(Note(text=f"{text}; the result flatters it", level="warning"))
-
-
-def open_chat(
-    name: str, params: SamplingParams, workspace: Workspace, emit: Emit = ignore
-) -> Callable[[Sequence[Message]], Iterator[str]]:
-    """A function from the conversation so far to the pieces of the answer, as they come."""
-    from tunesmith.model.sample import LocalSampler
-
-    [(_, sampler)] = open_samplers([name], workspace, emit)
-    assert isinstance(sampler, LocalSampler)
-    return lambda messages: sampler.stream(Prompt(messages=tuple(messages)), params)
-
-
-def open_gateway(
-    model: str,
-    adapters: Mapping[str, str],
-    workspace: Workspace,
-    config: serve.Config | None = None,
-    emit: Emit = ignore,
-) -> serve.Gateway:
-    """A gateway over a base and named adapters, ready to be started.
-
-    Args:
-        model: model, run or adapter; a run or an adapter is served under its name beside its base.
-        adapters: name → run, adapter folder or released name.
-    """
-    subject = resolve_subject(model, workspace)
-    folder = resolve_model(subject.base, workspace, emit)
-    engine = _engine(folder, "auto", emit)
-    wanted = {subject.name: model, **adapters} if subject.adapter else dict(adapters)
-    renderers: dict[str, TemplateRenderer] = {}
-    for name, place in wanted.items():
-        adapter = resolve_subject(place, workspace, subject.base)
-        if adapter.adapter is None:
-            raise AdapterError(
-                f"{place} is not an adapter",
-                where=f"--adapter {name}",
-                rule="an adapter is a run, a PEFT folder or a released name",
-                fix="give the folder of a run, or its adapter/ folder",
-            )
-        renderers[name] = subject_renderer(adapter, folder)
-        engine.add_adapter(name, adapter.adapter)
-        emit(Note(text=f"loaded adapter {name} ({engine.adapters[name][:12]})"))
-    base_name = subject.base if subject.adapter else subject.name
-    base_renderer = make_renderer(folder)
-    models = serve.served_models(engine, base_name, base_renderer, renderers)
-    traces = workspace.root / "traces.jsonl"
-    return serve.Gateway(
-        engine, models, config=config, on_trace=lambda trace: store.append_line(traces, trace.model_dump_json())
-    )
 
 
 def machine() -> Machine:

@@ -31,10 +31,11 @@ class Lifecycle(ModuleType):
 
     def data_of(
         self, path: Path, overrides: Sequence[str], emit: object = None
-    ) -> tuple[Config, TemplateRenderer, int]:
+    ) -> tuple[Config, TemplateRenderer, int, int]:
         self.overrides = list(overrides)
         files = path.read_text().split()
-        return Config.model_validate({"datasets": [{"path": file} for file in files]}), load_renderer(self.folder), 64
+        config = Config.model_validate({"datasets": [{"path": file} for file in files]})
+        return config, load_renderer(self.folder), 64, 512
 
 
 @pytest.fixture(autouse=True)

@@ -151,6 +151,21 @@ def test_long_rows_are_an_error_with_the_length_that_holds_them() -> None:
     assert dropped.left_out == {rows[1].id, rows[3].id}
 
 
+@pytest.mark.parametrize(
+    ("context", "fix", "when_dropped"),
+    [
+        (128, "the model takes 128 tokens: shorten the row, or leave such rows out", "the model takes 128 tokens"),
+        (210, "set max_length: 210 (holds all rows), shorten the row", "max_length: 210 would keep all rows"),
+        (None, "set max_length: 256 (holds all rows), shorten the row", "max_length: 256 would keep all rows"),
+    ],
+)
+def test_no_length_is_advised_that_the_model_does_not_take(context: int | None, fix: str, when_dropped: str) -> None:
+    rows = [example("q", "word " * 200)]
+    assert inspect(rows, WordRenderer(), 100, context=context).findings[0].fix.startswith(fix)
+    dropped = inspect(rows, WordRenderer(), 100, context=context, on_too_long="drop")
+    assert dropped.findings[0].fix == when_dropped
+
+
 def test_rows_that_the_template_refuses() -> None:
     (finding,) = check([example("q", "a<|im_end|>")], WordRenderer())
     assert said([finding]) == [("chat template", "error", 1)]

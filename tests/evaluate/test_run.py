@@ -7,9 +7,9 @@ import pytest
 from tests.evaluate.fakes import Scripted, example, examples
 from tunesmith.core.artifacts import Report
 from tunesmith.core.errors import ConfigError, DataError, InputError, ModelError, TunesmithError
-from tunesmith.core.events import Note, Stage, Tick
+from tunesmith.core.events import Tick
 from tunesmith.core.records import Example, Message, Reply, ToolCall
-from tunesmith.evaluate import Config, run, table, verdict_lines
+from tunesmith.evaluate import Config, Remembered, run, table, verdict_lines
 
 QUICK = Config(bootstrap_samples=300)
 TIME = "2026-01-02T03:04:05+00:00"
@@ -201,16 +201,8 @@ def test_models_are_asked_as_configured():
 def test_progress_is_emitted_and_nothing_printed(capsys):
     events = []
     judge(HALF_RIGHT, base=PROSE, emit=events.append)
-    stages = [event.title for event in events if isinstance(event, Stage)]
-    assert stages == [
-        "scoring the wanted answers with base",
-        "scoring the wanted answers with tuned",
-        "answering with base",
-        "answering with tuned",
-        "comparing",
-    ]
     assert Tick(task="answering with tuned", done=32, total=32) in events
-    assert any(isinstance(event, Note) and "Decided by field F1" in event.text for event in events)
+    assert Tick(task="scoring with base", done=32, total=32) in events
     assert capsys.readouterr() == ("", "")
 
 
@@ -232,7 +224,7 @@ def test_table_marks_the_primary_metric_and_leaves_length_unjudged():
     assert rows[-1][0] == "answer length"
     assert rows[-1][-1] == "not judged"
     assert {len(row) for row in rows} == {7}
-    assert table(judge(HALF_RIGHT))[0] == ["metric", "tuned"]
+    assert table(judge(HALF_RIGHT))[0] == ["metric", "tuned", "95 % interval"]
 
 
 def fails(kind, config=QUICK, models=None, wanted=("a", "b"), **options):
@@ -342,3 +334,23 @@ def test_an_evaluation_needs_no_torch():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": "src:."})
     assert result.stderr.strip() == ""
+
+
+def test_scores_of_other_rows_are_refused():
+    class Mixed(Scripted):
+        def score(self, rows, progress=None):
+            return list(reversed(super().score(rows, progress)))
+
+    with pytest.raises(TunesmithError, match=r"m scored row \w+ where row \w+ was asked"):
+        run(Config(bootstrap_samples=300), [Mixed("m", ["x", "y"])], examples(["a", "b"]))
+
+
+def test_remembered_models_are_asked_once():
+    model = Scripted("m", ["x", "y"])
+    remembered = Remembered(model)
+    rows = examples(["x", "y"])
+    first = run(Config(bootstrap_samples=300), [remembered], rows, created_at="now")
+    asked = len(model.asked)
+    assert run(Config(bootstrap_samples=300), [remembered], rows, created_at="now") == first
+    assert len(model.asked) == asked
+    assert (remembered.name, remembered.digest) == (model.name, model.digest)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.model.test_lora import randomise, save
-from tunesmith.core.errors import AdapterError, InputError
+from tunesmith.core.errors import AdapterError, InputError, TunesmithError
 from tunesmith.core.generation import GenerationRequest
 from tunesmith.core.records import SamplingParams
 from tunesmith.model.engine import Engine, choose_token
@@ -148,3 +148,12 @@ def test_missing_adapter_folder(engine: Engine, tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="is not an adapter folder"):
         engine.add_adapter("x", tmp_path)
     assert "x" not in engine.adapters
+
+
+def test_broken_weights_are_an_error_and_no_answer(tiny_model: Path) -> None:
+    broken = load_base(tiny_model, torch.float32)
+    engine = Engine(broken)
+    broken.head.weight.data.fill_(float("nan"))
+    engine.submit(request("x", prompt(1, 4), max_tokens=3))
+    with pytest.raises(TunesmithError, match="gave logits that are not numbers"):
+        engine.step()

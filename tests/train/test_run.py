@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.train import job
-from tunesmith.core.artifacts import Check, RunRecord
+from tunesmith.core.artifacts import RunRecord
 from tunesmith.core.errors import ConfigError, CorruptArtifactError, InputError, Interrupted, TrainingError
 from tunesmith.core.events import Note, Step
 from tunesmith.core.store import verify_folder
@@ -32,22 +32,9 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-class InstantReload:
-    """Stands in for the fresh process in tests that are about something else."""
-
-    def __init__(self, name: str, *_arguments: object) -> None:
-        self.name = name
-
-    def check(self) -> Check:
-        return Check(name=self.name, passed=True, detail="not part of this test")
-
-    def kill(self) -> None:
-        pass
-
-
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "Reload", InstantReload)
+    monkeypatch.setattr(verify, "Reload", job.InstantReload)
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +139,19 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_resume(
     notes: list[str] = []
     job.train(tiny_model, out, job.config(), lambda e: notes.append(e.text) if isinstance(e, Note) else None)
     assert any("resumed from step 5" in note for note in notes)
+    assert same(weights(out), weights(finished[0]))
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("step", [6, 12])
+def test_ctrl_c_just_before_a_validation_loses_nothing(
+    step: int, finished: tuple[Path, RunRecord], tiny_model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        job.train(tiny_model, out, job.config(), stop_after(step))
+    record = job.train(tiny_model, out, job.config())
+    assert record.validation_losses == finished[1].validation_losses
     assert same(weights(out), weights(finished[0]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -22,7 +23,7 @@ def chat(
 ) -> None:
     """Talk to a model. Ctrl-D ends."""
     with session(json) as console:
-        from tunesmith import lifecycle
+        from tunesmith import serve as serving
         from tunesmith.core.errors import InputError
         from tunesmith.core.records import Message, SamplingParams
         from tunesmith.core.store import Workspace
@@ -35,7 +36,7 @@ def chat(
                 fix="add --message TEXT",
             )
         params = SamplingParams(max_tokens=max_tokens, temperature=temperature)
-        talk = lifecycle.open_chat(model, params, Workspace.open(), console.emit)
+        talk = serving.open_chat(model, params, Workspace.open(), console.emit)
         history = [Message.model_validate({"role": "system", "content": system})] if system else []
         while True:
             question = message or _ask()
@@ -46,18 +47,32 @@ def chat(
                 continue
             history.append(Message.model_validate({"role": "user", "content": question}))
             console.pause()
-            pieces = []
-            for piece in talk(history):
-                pieces.append(piece)
-                if not json:
-                    sys.stdout.write(piece)
-                    sys.stdout.flush()
+            try:
+                answer = _answer(talk(history), quiet=json)
+            except InputError as error:
+                if message:
+                    raise
+                history.pop()  # a question that was refused is not part of the conversation
+                console.print(str(error))
+                continue
             console.print("")
-            answer = "".join(pieces)
             history.append(Message.model_validate({"role": "assistant", "content": answer}))
             if message:
                 console.result({"model": model, "message": message, "answer": answer})
                 return
+
+
+def _answer(pieces: Iterator[str], quiet: bool) -> str:
+    """Show the answer as it comes, control characters taken out; gives the whole of it."""
+    from tunesmith.cli.failures import clean
+
+    whole = []
+    for piece in pieces:
+        whole.append(piece)
+        if not quiet:
+            sys.stdout.write(clean(piece))
+            sys.stdout.flush()
+    return "".join(whole)
 
 
 def _ask() -> str | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from tunesmith.cli.console import Console, JsonOption, session
+from tunesmith.cli.console import Console, JsonOption, SetOption, session
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tunesmith.core.artifacts import Check
     from tunesmith.core.protocols import Renderer
     from tunesmith.core.records import Example, Finding, TokenizedExample
-    from tunesmith.curate import Config, Examination
+    from tunesmith.curate import Config, DatasetSpec, Examination
 
 app = typer.Typer(no_args_is_help=True, help="Check data files, and look at their rows token by token.")
 
@@ -41,7 +41,6 @@ ColumnOption = Annotated[
     list[str] | None, typer.Option("--column", help="Our field=your column, e.g. prompt=question; may be repeated.")
 ]
 ModelOption = Annotated[str, typer.Option("--model", help="Model whose chat template and tokens are used.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="key=value over the config file; may be repeated.")]
 
 
 class Piece(Protocol):
@@ -67,6 +66,7 @@ class Request:
     """A ``Renderer`` that also has ``pieces(row)``; None without a model."""
     max_length: int | None
     is_config: bool
+    context: int | None = None
 
 
 @app.command()
@@ -84,7 +84,7 @@ def check(
         from tunesmith import curate
 
         asked = _request(console, files, model, max_length, format, column or [], set or [])
-        found = curate.examine(asked.config, asked.renderer, asked.max_length, console.emit)
+        found = curate.examine(asked.config, asked.renderer, asked.max_length, console.emit, asked.context)
         findings = [*found.findings, *([] if found.unreadable else _too_few_rows(found, asked))]
         errors = sum(finding.severity == "error" for finding in findings)
         console.print(*_report(found, findings, asked))
@@ -162,8 +162,8 @@ def _request(
         )
     from tunesmith import lifecycle
 
-    config, renderer, length = lifecycle.data_of(Path(configs[0]), overrides, emit=console.emit)
-    return Request(config, renderer, max_length or length, is_config=True)
+    config, renderer, length, context = lifecycle.data_of(Path(configs[0]), overrides, emit=console.emit)
+    return Request(config, renderer, max_length or length, is_config=True, context=context)
 
 
 def _renderer(model: str, console: Console) -> Renderer:
@@ -201,6 +201,11 @@ def _config_of(files: Sequence[str], format: str, columns: Sequence[str]) -> Con
             rule=first["msg"],
             fix="use one of the names that the rule lists",
         ) from None
+
+
+def dataset_spec(file: str, format: str, columns: Sequence[str], system: str) -> DatasetSpec:
+    """How one file is to be read, from the options of the command line."""
+    return _config_of([file], format, columns).datasets[0].model_copy(update={"system": system})
 
 
 # ---------------------------------------------------------------- check

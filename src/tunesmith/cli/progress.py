@@ -56,6 +56,8 @@ class Progress:
                 best = " (best so far)" if event.best else ""
                 self._validation = f"val {event.loss:.4f}"
                 self._line(Text(f"  step {event.step}: validation loss {event.loss:.4f}{best}"))
+            case events.Saved(what="checkpoint"):
+                pass  # every few steps, and of interest only when something breaks: events.jsonl has them
             case events.Saved():
                 self._line(Text(f"  saved {event.what} of step {event.step}: {clean(event.path)}", style="dim"))
 

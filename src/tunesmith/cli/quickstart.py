@@ -21,24 +21,25 @@ def quickstart(
     folder: Annotated[Path, typer.Option("--folder", help="Where data, config and run are written.")] = Path(
         "tunesmith-quickstart"
     ),
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Train again although the folder holds a finished run.")
-    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train again, although a finished run is there.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Do the whole job on real recipes: check, train, judge, serve, report (about six minutes on two cores)."""
     with session(json) as console:
         from tunesmith import lifecycle
-        from tunesmith.cli.train import document, scores_table, summary
+        from tunesmith.cli.train import document, resumable, scores_table, summary
         from tunesmith.core.store import Workspace
 
         begin = time.perf_counter()
         config = lifecycle.demo_project(folder, console.emit)
-        project = lifecycle.prepare(lifecycle.load_settings(config), Workspace.open(), console.emit)
+        settings = lifecycle.load_settings(config)
+        lifecycle.claim_output(settings, fresh)
+        project = lifecycle.prepare(settings, Workspace.open(), console.emit)
         show_data(console, project)
         before = lifecycle.measure_base(project)
         console.print("", scores_table(before))
-        run = lifecycle.train(project, fresh=fresh)
+        with resumable(f"tunesmith quickstart --folder {folder}"):
+            run = lifecycle.train(project, fresh=fresh)
         outcome = lifecycle.register(project, run, lifecycle.judge(project))
         console.print(*summary(outcome))
         asked = ask_both(console, project, outcome)
@@ -65,30 +66,32 @@ def show_data(console: Console, project: Project) -> None:
 
 def ask_both(console: Console, project: Project, outcome: Outcome) -> dict[str, str]:
     """Serve base and adapter on loopback, and ask both the same held-out question through the OpenAI client."""
-    from openai import OpenAI
+    from openai import DefaultHttpxClient, OpenAI
     from rich.table import Table
     from rich.text import Text
 
-    from tunesmith import lifecycle, serve
+    from tunesmith import serve
     from tunesmith.core.events import Stage
 
     example = project.dataset.of("test")[0]
-    base, tuned = project.config.model, outcome.release.alias
-    gateway = lifecycle.open_gateway(str(project.output_dir), {}, project.workspace, serve.Config(port=0), console.emit)
+    base, tuned = serve.public_name(project.config.model), outcome.release.alias
+    gateway = serve.open_gateway(str(project.output_dir), {}, project.workspace, serve.Config(port=0), console.emit)
     answers: dict[str, str] = {}
     with serve.start_server(gateway) as server:
         console.emit(Stage(title="serving", detail=f"{server.base_url}, asked through the openai client"))
-        client = OpenAI(base_url=server.base_url, api_key=server.api_key.value)
+        direct = DefaultHttpxClient(trust_env=False)  # a company's proxy does not know this machine's loopback
+        client = OpenAI(base_url=server.base_url, api_key=server.api_key.value, http_client=direct)
         for model in (base, tuned):
             reply = client.chat.completions.create(
                 model=model,
-                messages=[{"role": "user", "content": example.messages[-1].text}],
+                messages=[{"role": m.role, "content": m.text} for m in example.messages],
                 temperature=0,
                 max_tokens=outcome.report.params.max_tokens,
             )
             answers[model] = reply.choices[0].message.content or ""
-    table = Table("", base, f"{tuned} (adapter)", "wanted")
-    table.add_row("answer", *(Text(text) for text in (answers[base], answers[tuned], example.target.text)))
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for title, text in ((base, answers[base]), (f"{tuned} (adapter)", answers[tuned]), ("wanted", example.target.text)):
+        table.add_row(Text(title, style="bold"), Text(text, overflow="fold"))
     console.print("", "question:", example.messages[-1].text, "", table)
     return {"question": example.messages[-1].text, "wanted": example.target.text, **answers}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -83,13 +83,19 @@ class Settings:
         return "\n".join(blocks)
 
 
-def load(path: Path | None, stages: Mapping[str, type[BaseModel]], overrides: Sequence[str] = ()) -> Settings:
+def load(
+    path: Path | None,
+    stages: Mapping[str, type[BaseModel]],
+    overrides: Sequence[str] = (),
+    optional: Collection[str] = (),
+) -> Settings:
     """Read a config file, apply ``key=value`` overrides, and check the result against the models of the stages.
 
     Args:
         path: the file; None when everything comes from overrides and defaults.
         stages: name → model; a key that several models share is declared alike in each.
         overrides: ``key=value`` with a YAML value; ``datasets.0.path=x`` reaches into lists and mappings.
+        optional: stages that are left out when none of their keys is given, required ones among them.
 
     Raises:
         ConfigError: all problems of the file and the overrides in one error.
@@ -106,7 +112,8 @@ def load(path: Path | None, stages: Mapping[str, type[BaseModel]], overrides: Se
             _override(given, places, override, defaults)
         except ConfigError as problem:
             problems.append(problem)
-    return _check(path, stages, given, places, problems)
+    wanted = {name: m for name, m in stages.items() if name not in optional or m.model_fields.keys() & given.keys()}
+    return _check(path, wanted, given, places, problems)
 
 
 def explain(settings: Settings) -> list[tuple[str, object, str]]:

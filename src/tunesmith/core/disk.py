@@ -220,6 +220,22 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
+def require_writable(path: Path) -> None:
+    """Refuse a place that could not be written, before work is spent on it. Makes nothing.
+
+    Raises:
+        StorageError: read-only, not permitted, or a part of the path is a file.
+    """
+    with guarded(path):
+        place = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+        if not place.is_dir():
+            raise OSError(errno.ENOTDIR, "")
+        if os.statvfs(place).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, "")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise OSError(errno.EACCES, "")
+
+
 def remove(path: Path) -> None:
     """Remove a file or a whole folder; fine when it is not there."""
     with guarded(path):

@@ -6,6 +6,7 @@ to a question). Errors stop training; warnings do not.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -60,10 +61,11 @@ def check(
     max_length: int | None = None,
     *,
     on_too_long: Literal["error", "drop"] = "error",
+    context: int | None = None,
     progress: Progress | None = None,
 ) -> list[Finding]:
-    """All findings about the rows, errors first; token checks need a renderer."""
-    found = inspect(examples, renderer, max_length, on_too_long=on_too_long, progress=progress)
+    """All findings about the rows, errors first; token checks need a renderer. ``context`` is what the model takes."""
+    found = inspect(examples, renderer, max_length, on_too_long=on_too_long, context=context, progress=progress)
     return list(found.findings)
 
 
@@ -73,6 +75,7 @@ def inspect(
     max_length: int | None = None,
     *,
     on_too_long: Literal["error", "drop"] = "error",
+    context: int | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
     """Findings, the table of checks, and the token counts of the rows."""
@@ -92,7 +95,7 @@ def inspect(
         if progress and (i % _TICK == 0 or i + 1 == len(examples)):
             progress(i + 1, len(examples))
     long = [] if max_length is None else [(n, example) for n, example in lengths if n > max_length]
-    findings += _too_long(long, max_length or 0, on_too_long)
+    findings += _too_long(long, max_length or 0, on_too_long, context)
     rank = {"error": 0, "warning": 1, "info": 2}
     findings.sort(key=lambda finding: rank[finding.severity])
     return Inspection(
@@ -252,30 +255,28 @@ def _measure(example: Example, renderer: Renderer) -> tuple[int, int, list[Findi
     return max((len(piece.tokens) for piece in pieces), default=0), trained, problem
 
 
-def _too_long(long: list[tuple[int, Example]], limit: int, on_too_long: Literal["error", "drop"]) -> Iterator[Finding]:
-    """Rows over the limit, longest first; the fix names the length that would hold them all."""
+def _too_long(
+    long: list[tuple[int, Example]], limit: int, on_too_long: Literal["error", "drop"], context: int | None
+) -> Iterator[Finding]:
+    """Rows over the limit, longest first; the fix names the length that would hold them all, if the model takes it."""
     long = sorted(long, key=lambda item: -item[0])
     if not long:
         return
-    needed = -(-long[0][0] // 64) * 64
+    needed = min(-(-long[0][0] // 64) * 64, context or sys.maxsize)
+    if long[0][0] > needed:
+        keeping = f"the model takes {context} tokens"
+        raising = f"{keeping}: shorten"
+    else:
+        keeping = f"max_length: {needed} would keep all rows"
+        raising = f"set max_length: {needed} (holds all rows), shorten"
     for length, example in long:
         if on_too_long == "drop":
-            yield _finding(
-                TOO_LONG,
-                "warning",
-                f"left out: {length} tokens, max_length is {limit}",
-                example,
-                f"max_length: {needed} would keep all rows",
-            )
+            message = f"left out: {length} tokens, max_length is {limit}"
+            yield _finding(TOO_LONG, "warning", message, example, keeping)
         else:
-            yield _finding(
-                TOO_LONG,
-                "error",
-                f"{length} tokens, max_length is {limit}",
-                example,
-                f"set max_length: {needed} (holds all rows), shorten the row, or leave such rows out with "
-                "on_too_long: drop; answers are never cut",
-            )
+            message = f"{length} tokens, max_length is {limit}"
+            fix = f"{raising} the row, or leave such rows out with on_too_long: drop; answers are never cut"
+            yield _finding(TOO_LONG, "error", message, example, fix)
 
 
 def _counts(lengths: list[int], trained: int) -> TokenCounts | None:

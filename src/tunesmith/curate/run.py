@@ -63,7 +63,11 @@ class Examination:
 
 
 def run(
-    config: Config, renderer: Renderer | None = None, max_length: int | None = None, emit: Emit = ignore
+    config: Config,
+    renderer: Renderer | None = None,
+    max_length: int | None = None,
+    emit: Emit = ignore,
+    context: int | None = None,
 ) -> Dataset:
     """The data set that a configuration describes: read, split by content, checked.
 
@@ -72,12 +76,13 @@ def run(
         renderer: makes tokens of the rows; without it lengths and trained tokens are not checked.
         max_length: longest row in tokens.
         emit: receives progress.
+        context: longest row that the model could take, in tokens; for advice.
 
     Raises:
         DataError: a file or a row cannot be read, a finding at error level stands (the worst are listed), or a split
             gets no row.
     """
-    found = examine(config, renderer, max_length, emit)
+    found = examine(config, renderer, max_length, emit, context)
     if found.unreadable:
         raise _together(found.unreadable)
     findings = found.findings
@@ -100,7 +105,11 @@ def run(
 
 
 def examine(
-    config: Config, renderer: Renderer | None = None, max_length: int | None = None, emit: Emit = ignore
+    config: Config,
+    renderer: Renderer | None = None,
+    max_length: int | None = None,
+    emit: Emit = ignore,
+    context: int | None = None,
 ) -> Examination:
     """Read and check everything, and judge nothing: errors of rows come back in the result.
 
@@ -125,9 +134,8 @@ def examine(
         with Path(spec.path).open("rb") as file:
             sources[spec.path] = hashlib.file_digest(file, "sha256").hexdigest()
     placed = assign(examples, config)
-    inspection = inspect(
-        placed, renderer, max_length, on_too_long=config.on_too_long, progress=_ticks(emit, "checking rows")
-    )
+    ticks = _ticks(emit, "checking rows")
+    inspection = inspect(placed, renderer, max_length, on_too_long=config.on_too_long, context=context, progress=ticks)
     return Examination(placed, formats, sources, inspection, unused, tuple(unreadable))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tunesmith.core.artifacts import Comparison, ItemResult, ModelIdentity, Report, Summary, Verdict
 from tunesmith.core.errors import ConfigError, InputError, ModelError, TunesmithError
-from tunesmith.core.events import Emit, Note, Stage, Tick, ignore
+from tunesmith.core.events import Emit, Tick, ignore
 from tunesmith.core.protocols import Progress, Sampler
 from tunesmith.core.records import Completion, Example, SamplingParams, Score, digest_of
 from tunesmith.evaluate import rows, wording
@@ -47,8 +47,7 @@ def run(
         created_at: time stamp of the report; now when absent. Everything else follows from the inputs.
 
     Raises:
-        DataError: no rows, an empty wanted answer, a row twice.
-        ConfigError: the schema or the primary metric does not fit.
+        DataError: no rows, an empty wanted answer, a row twice. ConfigError: schema or primary metric does not fit.
         ModelError: a model gave NaN. TunesmithError: a sampler gave too many or too few results.
     """
     from tunesmith.evaluate.metrics import metrics_for
@@ -62,18 +61,8 @@ def run(
     models = _identities(samplers)
     scores = _once(models, lambda i: _score(samplers[i], models[i].name, examples, emit))
     limit, limit_reason = _limit(config, wanted, scores, answer_tokens)
-    notes = [
-        f"Decided by {wording.term(primary).title}, {reason}.",
-        f"Answers end after {limit} tokens: {limit_reason}.",
-    ]
-    notes += _notes(config, wanted)
-    for note in notes:
-        emit(Note(text=note))
-    params = SamplingParams(
-        max_tokens=limit, temperature=config.temperature, top_p=config.top_p, seed=config.evaluation_seed
-    )
+    params = _params(config, limit)
     answers = _once(models, lambda i: _answer(samplers[i], models[i].name, examples, params, emit))
-    emit(Stage(title="comparing", detail=f"{len(examples)} rows, {config.bootstrap_samples:,} resamples"))
     scored = [
         _count(model, metrics, wanted, [rows.grade(wanted, i, *row) for i, row in enumerate(zip(*given, strict=True))])
         for model, given in zip(models, zip(answers, scores, strict=True), strict=True)
@@ -93,9 +82,19 @@ def run(
         items=_items(examples, models, answers, scored, metrics),
         verdict=verdict,
         sentence=sentence,
-        notes=tuple(notes),
+        notes=(
+            f"Decided by {wording.term(primary).title}, {reason}.",
+            f"Answers end after {limit} tokens: {limit_reason}.",
+            *_notes(config, wanted),
+        ),
     )
     return report.model_copy(update={"report_id": digest_of(report.model_dump(exclude={"created_at"}))[:16]})
+
+
+def _params(config: Config, limit: int) -> SamplingParams:
+    return SamplingParams(
+        max_tokens=limit, temperature=config.temperature, top_p=config.top_p, seed=config.evaluation_seed
+    )
 
 
 def _once(models: Sequence[ModelIdentity], ask: Callable[[int], T]) -> list[T]:
@@ -108,7 +107,6 @@ def _once(models: Sequence[ModelIdentity], ask: Callable[[int], T]) -> list[T]:
 
 
 def _score(sampler: Sampler, name: str, examples: Sequence[Example], emit: Emit) -> list[Score]:
-    emit(Stage(title=f"scoring the wanted answers with {name}"))
     scores = sampler.score(examples, _ticks(f"scoring with {name}", emit))
     _check_count(name, "scores", len(scores), len(examples))
     for score, example in zip(scores, examples, strict=True):
@@ -131,7 +129,6 @@ def _score(sampler: Sampler, name: str, examples: Sequence[Example], emit: Emit)
 def _answer(
     sampler: Sampler, name: str, examples: Sequence[Example], params: SamplingParams, emit: Emit
 ) -> list[Completion]:
-    emit(Stage(title=f"answering with {name}", detail=f"{len(examples)} rows, at most {params.max_tokens} tokens each"))
     answers = sampler.sample([example.prompt for example in examples], params, _ticks(f"answering with {name}", emit))
     _check_count(name, "answers", len(answers), len(examples))
     return answers

@@ -151,7 +151,9 @@ def table(report: Report) -> list[list[str]]:
     """Rows of the before/after table as text, the head first; `verdict_lines` has what was not measured."""
     names = [model.name for model in report.models]
     head = ["metric", *names]
-    if len(names) > 1:
+    if len(names) == 1:
+        head.append(f"{percent(report.confidence)} interval")
+    else:
         head += ["difference", f"{percent(report.confidence)} interval", "smallest visible", "verdict"]
     rows = [head]
     for metric, summaries in measured(report).items():
@@ -159,7 +161,9 @@ def table(report: Report) -> list[list[str]]:
         row = [term(metric).title + (" *" if metric == report.primary_metric else "")]
         row += [value_text(metric, cells[name].value) if name in cells else "not measured" for name in names]
         found = comparisons_of(report, metric)
-        if len(names) > 1:
+        if len(names) == 1:
+            row += [range_text(metric, s.low, s.high) or "–" for s in summaries]
+        else:
             row += [
                 "\n".join(difference_text(metric, c.difference) for c in found) or "–",
                 "\n".join(difference_range_text(metric, c.low, c.high) or "–" for c in found) or "–",

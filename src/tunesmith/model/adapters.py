@@ -28,6 +28,15 @@ from tunesmith.model.resolve import ADAPTER_CONFIG, CARD
 
 CONFIG, WEIGHTS = ADAPTER_CONFIG, "adapter_model.safetensors"
 PREFIX = "base_model.model."
+OTHER_FORWARDS = (
+    "alora_invocation_tokens",
+    "layer_replication",
+    "lora_bias",
+    "target_parameters",
+    "trainable_token_indices",
+    "use_qalora",
+)
+"""Options of PEFT 0.21 with which the layers compute something else than plain LoRA."""
 
 Tensor = torch.Tensor
 
@@ -40,6 +49,7 @@ class Adapter:
     weights: Mapping[str, tuple[Tensor, Tensor]]
     card: AdapterCard | None
     digest: str
+    folder: Path
 
 
 def adapter_digest(folder: Path) -> str:
@@ -115,7 +125,7 @@ def read_adapter(folder: Path) -> Adapter:
         ) from error
     card_file = folder / CARD
     card = AdapterCard.model_validate_json(card_file.read_bytes()) if card_file.is_file() else None
-    return Adapter(spec, _pairs(tensors, folder), card, adapter_digest(folder))
+    return Adapter(spec, _pairs(tensors, folder), card, adapter_digest(folder), folder)
 
 
 def _spec(folder: Path, config: Mapping[str, Any]) -> LoRASpec:
@@ -125,6 +135,7 @@ def _spec(folder: Path, config: Mapping[str, Any]) -> LoRASpec:
         "bias": config.get("bias", "none") != "none",
         "modules_to_save": bool(config.get("modules_to_save")),
         "fan_in_fan_out": bool(config.get("fan_in_fan_out")),
+        **{key: bool(config.get(key)) for key in OTHER_FORWARDS},
     }
     for key, bad in unsupported.items():
         if bad:
@@ -183,9 +194,9 @@ def check_base(base: Base, adapter: Adapter) -> None:
         raise AdapterError(
             f"the adapter was trained on another base: {adapter.card.base} ({adapter.card.base_fingerprint[:12]}), "
             f"this is {base.folder.name} ({base.fingerprint[:12]})",
-            where="adapter",
+            where=str(adapter.folder),
             rule="an adapter fits only the exact weights that it was trained on",
-            fix=f"load it with --model {adapter.card.base}",
+            fix=f"use it with {adapter.card.base} as that was then; if it was changed since, train the adapter again",
         )
 
 
@@ -202,7 +213,7 @@ def _layers(base: Base, adapter: Adapter) -> dict[str, LoRALinear]:
         raise AdapterError(
             f"the adapter does not fit this base: {unknown[0]}"
             + (f" and {len(unknown) - 1} more" if unknown[1:] else ""),
-            where="adapter",
+            where=str(adapter.folder),
             rule="every layer of the adapter must exist in the base with the same shape",
             fix="load the base that the adapter was trained on",
         )

@@ -25,7 +25,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 IMPLEMENTATION = "tunesmith"
 
 LONG_DOCUMENT = 384
-"""From this many tokens on the fused kernel is faster than the padded block (measured: docs/decisions)."""
+"""From this many tokens on the fused kernel is faster than the padded block (`python -m benchmarks attention`)."""
 
 WASTE = 1.25
 """A block may hold at most this many times the squared tokens of its documents."""
@@ -44,11 +44,30 @@ Tensor = torch.Tensor
 
 @dataclass(frozen=True)
 class Block:
-    """Documents of similar length, padded to the longest. ``gather`` (B·S,) int64: the row's token for each cell."""
+    """Documents of similar length, padded to the longest.
+
+    ``gather`` (B·S,) int64: the row's token for each cell, 0 where there is none; ``padding`` int64: those cells.
+    """
 
     documents: int
     longest: int
     gather: Tensor
+    padding: Tensor
+
+    def stack(self, x: Tensor, heads: int | None = None, padding: bool = False) -> Tensor:
+        """(T, H, D) of the row → (B, heads, H/heads·S, D), documents side by side; ``padding`` zeroes empty cells."""
+        cells = x.index_select(0, self.gather)
+        if padding and self.padding.numel():
+            cells.index_fill_(0, self.padding, 0)
+        count, size = x.shape[1], x.shape[2]
+        side = cells.view(self.documents, self.longest, count, size).transpose(1, 2)
+        return side.reshape(self.documents, heads or count, -1, size)
+
+    def unstack(self, x: Tensor, heads: int) -> Tensor:
+        """The way back: (B, *, *, D) → cells (B·S, heads, D)."""
+        size = x.shape[-1]
+        side = x.view(self.documents, heads, self.longest, size).transpose(1, 2)
+        return side.reshape(self.documents * self.longest, heads, size)
 
 
 @dataclass(frozen=True)
@@ -87,13 +106,14 @@ def plan_layout(lengths: Sequence[int], device: torch.device | None = None) -> L
     blocks, cells, offset = [], torch.empty(starts[-1], dtype=torch.int64), 0
     for group in _groups(lengths):
         longest = lengths[group[0]]
-        gather = torch.zeros(len(group), longest, dtype=torch.int64)
+        gather = torch.full((len(group), longest), -1, dtype=torch.int64)
         for index, document in enumerate(group):
             length, start = lengths[document], starts[document]
             gather[index, :length] = torch.arange(start, start + length)
             cells[start : start + length] = torch.arange(length) + (offset + index * longest)
         offset += gather.numel()
-        blocks.append(Block(len(group), longest, gather.view(-1).to(device)))
+        padding = (gather.view(-1) < 0).nonzero().squeeze(1)
+        blocks.append(Block(len(group), longest, gather.view(-1).clamp(min=0).to(device), padding.to(device)))
     return Layout(tuple(lengths), tuple(blocks), cells.to(device))
 
 
@@ -112,58 +132,60 @@ def _groups(lengths: Sequence[int]) -> list[list[int]]:
     return groups
 
 
-class PaddedAttention(torch.autograd.Function):
-    """softmax(q·kᵀ·scaling + mask)·v on a padded block; saves q, k, v and the probabilities only.
+class PackedAttention(torch.autograd.Function):
+    """Attention of a packed row whose documents are short: softmax(q·kᵀ·scaling)·v on padded blocks, as one node.
 
-    q (B, K, G·S, D) with G query heads per key/value head, k and v (B, K, S, D); mask (S, S) boolean, True = hidden.
-    The softmax runs in fp32 inside the kernel and is rounded to the input's dtype, as transformers' eager attention.
+    q (T, H, D), k and v (T, K, D) → (T, H, D). Every token stands in exactly one cell, so both directions are gathers
+    and nothing is scattered. Kept for backward: the padded q, k, v and the probabilities of each block. The softmax
+    runs in fp32 inside the kernel and is rounded to the input's dtype, as in transformers' eager attention.
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float) -> Tensor:
-        batch, kv_heads, rows, _ = q.shape
-        longest = k.shape[2]
-        scores = torch.matmul(q, k.transpose(-1, -2)).mul_(scaling)
-        scores.view(batch, kv_heads, rows // longest, longest, longest).masked_fill_(mask, float("-inf"))
-        weights = torch.softmax(scores, dim=-1)
-        ctx.save_for_backward(q, k, v, weights)
-        ctx.scaling = scaling
-        return torch.matmul(weights, v)
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, layout: Layout, scaling: float, window: int) -> Tensor:
+        outputs, kept = [], []
+        for block in layout.blocks:
+            queries, keys, values = block.stack(q, k.shape[1]), block.stack(k), block.stack(v)
+            scores = torch.matmul(queries, keys.transpose(-1, -2)).mul_(scaling)
+            square = (block.documents, k.shape[1], -1, block.longest, block.longest)
+            scores.view(square).masked_fill_(layout.mask(block.longest, window), float("-inf"))
+            weights = torch.softmax(scores, dim=-1)
+            kept += [queries, keys, values, weights]
+            outputs.append(block.unstack(torch.matmul(weights, values), q.shape[1]))
+        ctx.save_for_backward(*kept)
+        ctx.layout, ctx.scaling = layout, scaling
+        return _join(outputs, layout)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        q, k, v, weights = ctx.saved_tensors
-        grad_v = torch.matmul(weights.transpose(-1, -2), grad)
-        grad_weights = torch.matmul(grad, v.transpose(-1, -2))
-        grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype).mul_(ctx.scaling)
-        grad_q = torch.matmul(grad_scores, k)
-        grad_k = torch.matmul(grad_scores.transpose(-1, -2), q)
-        return grad_q, grad_k, grad_v, None, None
+        layout, kept = ctx.layout, ctx.saved_tensors
+        grads: tuple[list[Tensor], ...] = ([], [], [])
+        for index, block in enumerate(layout.blocks):
+            queries, keys, values, weights = kept[4 * index : 4 * index + 4]
+            grad_out = block.stack(grad, keys.shape[1], padding=True)
+            grad_weights = torch.matmul(grad_out, values.transpose(-1, -2))
+            grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype).mul_(ctx.scaling)
+            grads[0].append(block.unstack(torch.matmul(grad_scores, keys), grad.shape[1]))
+            grads[1].append(block.unstack(torch.matmul(grad_scores.transpose(-1, -2), queries), keys.shape[1]))
+            grads[2].append(block.unstack(torch.matmul(weights.transpose(-1, -2), grad_out), keys.shape[1]))
+        return (*(_join(parts, layout) for parts in grads), None, None, None)
 
 
-def _attend_block(block: Block, layout: Layout, q: Tensor, k: Tensor, v: Tensor, scaling: float, window: int) -> Tensor:
-    heads, kv_heads, size = q.shape[1], k.shape[1], q.shape[2]
-    documents, longest, groups = block.documents, block.longest, heads // kv_heads
-
-    def side_by_side(x: Tensor) -> Tensor:
-        return x.index_select(0, block.gather).view(documents, longest, x.shape[1], size).transpose(1, 2)
-
-    q_b, k_b, v_b = side_by_side(q), side_by_side(k), side_by_side(v)
-    if longest >= LONG_DOCUMENT and not window:
-        out = F.scaled_dot_product_attention(q_b, k_b, v_b, is_causal=True, scale=scaling, enable_gqa=groups > 1)
-    else:
-        stacked = q_b.reshape(documents, kv_heads, groups * longest, size)
-        mask = layout.mask(longest, window)
-        out = PaddedAttention.apply(stacked, k_b.contiguous(), v_b.contiguous(), mask, scaling)
-        out = out.view(documents, heads, longest, size)
-    return out.transpose(1, 2).reshape(documents * longest, heads, size)
+def _join(blocks: list[Tensor], layout: Layout) -> Tensor:
+    """Cells of all blocks (cells, heads, D) → tokens of the row (T, heads, D)."""
+    return (blocks[0] if len(blocks) == 1 else torch.cat(blocks)).index_select(0, layout.cells)
 
 
 def packed_attention(layout: Layout, q: Tensor, k: Tensor, v: Tensor, scaling: float, window: int = 0) -> Tensor:
     """Attention of a packed row: q (T, H, D), k and v (T, K, D) → (T, H, D), each document by itself."""
-    outputs = [_attend_block(block, layout, q, k, v, scaling, window) for block in layout.blocks]
-    padded = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-    return padded.index_select(0, layout.cells)
+    if window or max(layout.lengths) < LONG_DOCUMENT:
+        return PackedAttention.apply(q, k, v, layout, scaling, window)
+    outputs = []
+    for block in layout.blocks:
+        parts = (block.stack(x) for x in (q, k, v))
+        grouped = q.shape[1] != k.shape[1]
+        out = F.scaled_dot_product_attention(*parts, is_causal=True, scale=scaling, enable_gqa=grouped)
+        outputs.append(block.unstack(out, q.shape[1]))
+    return _join(outputs, layout)
 
 
 def _attention(

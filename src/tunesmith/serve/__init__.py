@@ -10,6 +10,15 @@ from tunesmith.serve.config import Config
 from tunesmith.serve.errors import RequestError
 from tunesmith.serve.gateway import Gateway, Options
 from tunesmith.serve.models import ServedModel, served_models
+from tunesmith.serve.opening import (
+    make_renderer,
+    open_chat,
+    open_engine,
+    open_gateway,
+    open_samplers,
+    public_name,
+    subject_renderer,
+)
 from tunesmith.serve.server import ApiKey, Server, api_key, bind, run, start_server
 
 __all__ = [
@@ -25,7 +34,14 @@ __all__ = [
     "Server",
     "api_key",
     "bind",
+    "make_renderer",
+    "open_chat",
+    "open_engine",
+    "open_gateway",
+    "open_samplers",
+    "public_name",
     "run",
     "served_models",
     "start_server",
+    "subject_renderer",
 ]

@@ -1,16 +1,17 @@
-"""Verb: a data set becomes a run and an adapter. Public names: `Config`, `Rows`, `Context`, `run`."""
+"""Verb: a data set becomes a run and an adapter. Public names: `Config`, `Rows`, `Context`, `run`, `finished`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.train.config import Config
+from tunesmith.train.output import refuse_finished
 from tunesmith.train.schedule import auto_learning_rate
 
 if TYPE_CHECKING:
-    from tunesmith.train.runs import Context, Rows, run
+    from tunesmith.train.runs import Context, Rows, finished, run
 
-__all__ = ["Config", "Context", "Rows", "auto_learning_rate", "run"]
+__all__ = ["Config", "Context", "Rows", "auto_learning_rate", "finished", "refuse_finished", "run"]
 
 
 def __getattr__(name: str) -> Any:

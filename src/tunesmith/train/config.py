@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -27,7 +27,7 @@ class Config(Record):
     train_on: Literal["assistant", "last", "all"] = Field(
         default="assistant", description="Which turns are trained: every assistant turn, only the last, or all text."
     )
-    max_length: int | Literal["auto"] = Field(
+    max_length: Annotated[int, Field(ge=8)] | Literal["auto"] = Field(
         default="auto",
         description="Longest row in tokens; longer rows are an error. auto: the model's context, at most 2048.",
     )
@@ -38,7 +38,7 @@ class Config(Record):
         default="all-linear", description="Adapted layers: all-linear, a list of layer names, or a regular expression."
     )
     use_rslora: bool = Field(default=False, description="Scale by alpha / √rank instead (rank-stabilised LoRA).")
-    learning_rate: float | Literal["auto"] = Field(
+    learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
         default="auto", description="Peak learning rate. auto: from the model's width and the method."
     )
     lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(
@@ -51,7 +51,7 @@ class Config(Record):
     max_steps: int = Field(default=0, ge=0, description="Optimiser steps; overrides num_train_epochs when above 0.")
     per_device_train_batch_size: int = Field(default=8, ge=1, description="Rows of one forward pass.")
     gradient_accumulation_steps: int = Field(default=1, ge=1, description="Forward passes of one optimiser step.")
-    eval_steps: int | Literal["auto"] = Field(
+    eval_steps: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         default="auto", description="Steps between validation losses. auto: five times an epoch, at most every 200."
     )
     early_stopping_patience: int = Field(

@@ -11,10 +11,10 @@ from tunesmith.core.artifacts import Estimate
 from tunesmith.core.errors import TrainingError
 from tunesmith.core.records import TokenizedExample
 from tunesmith.model import device
-from tunesmith.model.batch import Batch, pack
+from tunesmith.model.batch import pack
 from tunesmith.model.load import Base
 from tunesmith.model.trainable import Trainable
-from tunesmith.train.loop import Loss, Plan
+from tunesmith.train.loop import Loss, Plan, accumulate
 from tunesmith.train.order import micro_batches
 
 SPREAD = 0.15
@@ -32,26 +32,33 @@ def estimate(base: Base, trainable: Trainable, loss: Loss, rows: Sequence[Tokeni
     """
     longest = sorted(rows, key=lambda row: -len(row.tokens))[: plan.micro_batch]
     _require_room(base, trainable, sum(len(row.tokens) for row in longest))
-    generator = torch.get_rng_state()
+    with torch.random.fork_rng():
+        rate = _rate(base, trainable, loss, longest, rows, plan)
+    trainable.grad.zero_()
+    return _extrapolate(base, trainable, rows, plan, rate)
+
+
+def _rate(
+    base: Base,
+    trainable: Trainable,
+    loss: Loss,
+    longest: Sequence[TokenizedExample],
+    rows: Sequence[TokenizedExample],
+    plan: Plan,
+) -> float:
+    """Tokens a second of forward and backward, the longest batch first and not timed."""
     trainable.begin()
     base.model.train()
-    _pass(base, loss, pack(longest, base.device))
+    accumulate(base, loss, [pack(longest, base.device)])
     seconds, tokens = 0.0, 0
     for step in range(min(2, plan.total_steps)):
         for part in micro_batches([rows[i] for i in plan.order.step(step)], plan.micro_batch):
             batch = pack(part, base.device)
             begin = time.perf_counter()
-            _pass(base, loss, batch)
+            accumulate(base, loss, [batch])
             seconds += time.perf_counter() - begin
             tokens += batch.token_count
-    trainable.grad.zero_()
-    torch.set_rng_state(generator)
-    return _extrapolate(base, trainable, rows, plan, tokens / seconds)
-
-
-def _pass(base: Base, loss: Loss, batch: Batch) -> None:
-    value, _ = loss(base, batch)
-    (value / batch.weights.sum()).backward()
+    return tokens / seconds
 
 
 def _extrapolate(
@@ -91,14 +98,13 @@ def training_flops(base: Base, trainable: Trainable, tokens: int, targets: int) 
 
 
 def activation_bytes(base: Base, tokens: int) -> int:
-    """What the backward pass keeps for ``tokens`` packed tokens: (6·W + 2·attention + 4·F) elements a layer, a token.
+    """What the backward pass keeps for ``tokens`` packed tokens: 8·W + 4·F elements a layer, a token.
 
     A lower bound for refusing hopeless runs; the estimate itself is measured.
     """
     config = base.config
-    width, inner, layers = config.hidden_size, getattr(config, "intermediate_size", 4 * config.hidden_size), 0
-    layers = config.num_hidden_layers
-    return int(tokens * layers * (8 * width + 4 * inner) * base.dtype.itemsize)
+    width, inner = config.hidden_size, getattr(config, "intermediate_size", 4 * config.hidden_size)
+    return int(tokens * config.num_hidden_layers * (8 * width + 4 * inner) * base.dtype.itemsize)
 
 
 def _require_room(base: Base, trainable: Trainable, tokens: int) -> None:

@@ -17,7 +17,7 @@ import torch
 
 from tunesmith.core import store
 from tunesmith.core.artifacts import AdapterCard, Canary, Check, RunRecord
-from tunesmith.core.errors import InputError, Interrupted, TrainingError
+from tunesmith.core.errors import ConfigError, InputError, Interrupted, TrainingError
 from tunesmith.core.events import Emit, Note, Saved, Step, Validated, ignore
 from tunesmith.core.protocols import Renderer
 from tunesmith.core.records import TokenizedExample, digest_of
@@ -31,12 +31,12 @@ from tunesmith.train import checkpoint, verify
 from tunesmith.train.config import Config
 from tunesmith.train.loop import Loss, Plan, State, make_optimiser, train, validation_loss
 from tunesmith.train.order import Order
+from tunesmith.train.output import FOLDERS, RECORD, prepare_output, refuse_finished
 from tunesmith.train.preflight import estimate
 from tunesmith.train.sft import loss as sft_loss
 
 Tensor = torch.Tensor
 TASKS: Mapping[str, Loss] = {"sft": sft_loss}
-FOLDERS = {"lora": "adapter", "full": "model"}
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,47 @@ class _Run:
         return TASKS[self.config.task]
 
     def identity(self) -> dict[str, str]:
-        """What a resumed run must have in common with the one that it continues."""
-        knobs = self.config.model_dump(mode="json", exclude={"output_dir", "model"})
-        return {
-            "configuration": digest_of(knobs),
-            "data": self.rows.dataset_digest,
-            "base model": self.context.base.fingerprint,
-            "chat template": self.context.renderer.digest,
-        }
+        return identity(self.config, self.rows.dataset_digest, self.context.base, self.context.renderer)
+
+
+def identity(config: Config, dataset_digest: str, base: Base, renderer: Renderer) -> dict[str, str]:
+    """What a resumed run must have in common with the one that it continues."""
+    return {
+        "configuration": digest_of(config.model_dump(mode="json", exclude={"output_dir", "model"})),
+        "data": dataset_digest,
+        "base model": base.fingerprint,
+        "chat template": renderer.digest,
+    }
+
+
+def finished(config: Config, dataset_digest: str, base: Base, renderer: Renderer) -> RunRecord:
+    """The record of the finished run in ``output_dir``, which must be of this very configuration, data and base.
+
+    Raises:
+        ConfigError: it is another run. TrainingError: it failed a check.
+    """
+    output = Path(config.output_dir)
+    record = RunRecord.model_validate_json((output / RECORD).read_bytes())
+    if record.run_id != run_id(identity(config, dataset_digest, base, renderer)):
+        raise ConfigError(
+            f"{output} holds a finished run of another configuration, data or base",
+            where="output_dir",
+            rule="only the run itself can be judged and registered",
+            fix="undo the change, choose another output_dir, or start over with --fresh",
+        )
+    _refuse_failed(record, output)
+    return record
+
+
+def _refuse_failed(record: RunRecord, output: Path) -> None:
+    failed = [check for check in record.checks if check.passed is False]
+    if failed:
+        raise TrainingError(
+            f"the finished run failed a check: {failed[0].name}: {failed[0].detail}",
+            where=str(output),
+            rule="a run counts only when what was saved is what was trained",
+            fix="don't use this adapter; train again with --fresh, and report it if it happens twice",
+        )
 
 
 def run(config: Config, rows: Rows, context: Context) -> RunRecord:
@@ -109,8 +142,9 @@ def run(config: Config, rows: Rows, context: Context) -> RunRecord:
         Interrupted: stopped by the user; a checkpoint was written.
     """
     output = context.output_dir
-    _prepare_folder(output, context.fresh)
+    refuse_finished(output, context.fresh)
     run_ = _begin(config, rows, context)
+    prepare_output(output, context.fresh)  # only now may an earlier run be removed: this one can begin
     _resume(run_, output / "checkpoints")
     planned = estimate(context.base, run_.trainable, run_.loss, rows.train, run_.plan)
     context.emit(Note(text=plan_sentence(planned.seconds, planned.peak_memory_bytes, planned.steps, planned.tokens)))
@@ -121,16 +155,9 @@ def run(config: Config, rows: Rows, context: Context) -> RunRecord:
         if run_.reload is not None:
             run_.reload.kill()
     record = record.model_copy(update={"estimate": planned})
-    store.write_text(output / "run.json", record.model_dump_json(indent=2) + "\n")
+    store.write_text(output / RECORD, record.model_dump_json(indent=2) + "\n")
     store.remove(output / "checkpoints")
-    failed = [check for check in record.checks if check.passed is False]
-    if failed:
-        raise TrainingError(
-            f"the finished run failed a check: {failed[0].name}: {failed[0].detail}",
-            where=str(output),
-            rule="a run counts only when what was saved is what was trained",
-            fix="don't use this adapter; train again with --fresh, and report it if it happens twice",
-        )
+    _refuse_failed(record, output)
     return record
 
 
@@ -142,20 +169,6 @@ def plan_sentence(seconds: tuple[float, float], memory: tuple[int, int], steps: 
         f"plan: {steps} steps, {tokens:,} tokens, {low:.1f} to {high:.1f} minutes, "
         f"peak memory {memory[0] / gib:.1f} to {memory[1] / gib:.1f} GiB"
     )
-
-
-def _prepare_folder(output: Path, fresh: bool) -> None:
-    if fresh:
-        for name in ("checkpoints", "run.json", "last", "report.html", "events.jsonl", *FOLDERS.values()):
-            store.remove(output / name)
-    if (output / "run.json").exists():
-        raise InputError(
-            f"{output} holds a finished run",
-            where="output_dir",
-            rule="a finished run is never overwritten silently",
-            fix="choose another output_dir, or start over with --fresh",
-        )
-    store.make_folder(output)
 
 
 def _begin(config: Config, rows: Rows, context: Context) -> _Run:
@@ -224,8 +237,7 @@ def _train(run_: _Run) -> None:
     arguments = (context.base, run_.trainable, run_.loss, run_.rows.train, run_.plan, run_.optimiser, state, validate)
     with _stop_requests() as requested:
         for event in train(*arguments):
-            context.emit(event)
-            store.append_line(context.output_dir / "events.jsonl", event.model_dump_json())
+            _tell(context, event)
             if isinstance(event, Validated):
                 if event.best:
                     run_.best = run_.trainable.master.clone()
@@ -239,6 +251,12 @@ def _train(run_: _Run) -> None:
                     rule="a checkpoint was written; the same command goes on from it",
                     fix="run the same `tunesmith train` command again to resume",
                 )
+
+
+def _tell(context: Context, event: Step | Validated | Saved) -> None:
+    """An event goes to whoever listens, and into the run's folder."""
+    context.emit(event)
+    store.append_line(context.output_dir / "events.jsonl", event.model_dump_json())
 
 
 @contextmanager
@@ -269,7 +287,7 @@ def _stop_requests() -> Iterator[list[str]]:
 def _save_checkpoint(run_: _Run) -> None:
     folder = run_.context.output_dir / "checkpoints"
     path = checkpoint.save(folder, run_.trainable, run_.optimiser, run_.state, run_.best, run_.identity())
-    run_.context.emit(Saved(step=run_.state.step, path=str(path), what="checkpoint"))
+    _tell(run_.context, Saved(step=run_.state.step, path=str(path), what="checkpoint"))
 
 
 def _start_first_reload(run_: _Run) -> None:
@@ -284,6 +302,7 @@ def _start_first_reload(run_: _Run) -> None:
 def _write(run_: _Run, name: str) -> Path:
     """Save the present weights with card and manifest as ``output_dir/name``."""
     context, trainable = run_.context, run_.trainable
+    own_template = Path(context.chat_template)
     trainable.publish()
     target = context.output_dir / name
     card = AdapterCard(
@@ -292,7 +311,7 @@ def _write(run_: _Run, name: str) -> Path:
         base=run_.config.model,
         base_fingerprint=context.base.fingerprint,
         renderer_digest=context.renderer.digest,
-        chat_template=TEMPLATE if context.chat_template.endswith(".jinja") else context.chat_template,
+        chat_template=TEMPLATE if own_template.is_file() else context.chat_template,
         stop_ids=tuple(sorted(context.renderer.stop_ids)),
         run_id=run_id(run_.identity()),
         dtype=str(context.base.dtype).split(".")[-1],
@@ -300,8 +319,8 @@ def _write(run_: _Run, name: str) -> Path:
     )
     with store.staged_folder(target) as staged:
         trainable.write(staged)
-        if context.chat_template.endswith(".jinja"):
-            store.write_bytes(staged / TEMPLATE, Path(context.chat_template).read_bytes())
+        if own_template.is_file():
+            store.write_bytes(staged / TEMPLATE, own_template.read_bytes())
         files = {path.name: store.file_digest(path) for path in sorted(staged.iterdir())}
         card = card.model_copy(update={"files": files})
         store.write_text(staged / CARD, card.model_dump_json(indent=2) + "\n")
@@ -319,11 +338,11 @@ def _finish(run_: _Run) -> RunRecord:
     if run_.reload is not None:
         run_.checks.append(run_.reload.check())
     last = _write(run_, "last")
-    context.emit(Saved(step=run_.state.step, path=str(last), what="last"))
+    _tell(context, Saved(step=run_.state.step, path=str(last), what="last"))
     run_.checks.append(verify.every_weight_moved(trainable, run_.initial, run_.state.step))
     trainable.load(run_.best)
     best = _write(run_, FOLDERS[run_.config.method])
-    context.emit(Saved(step=run_.state.best_step, path=str(best), what="best"))
+    _tell(context, Saved(step=run_.state.best_step, path=str(best), what="best"))
     tuned = verify.canaries(base, context.renderer, trainable.adapter)
     run_.checks.append(verify.adapter_differs(run_.base_canaries, tuned))
     threads, _ = device.choose_threads()
