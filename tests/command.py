@@ -73,7 +73,7 @@ def inside(*arguments: object, at: Path, **environment: str) -> Ran:
 
 @contextlib.contextmanager
 def started(*arguments: object, at: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """A command that runs while the block does; killed at its end if it still does."""
+    """A command that runs while the block does, in a process group of its own; killed at its end if it still does."""
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "tunesmith", *map(str, arguments)],
         cwd=at,
@@ -82,6 +82,7 @@ def started(*arguments: object, at: Path, **environment: str) -> Iterator[subpro
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     try:
         yield process

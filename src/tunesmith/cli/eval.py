@@ -79,8 +79,10 @@ def _measure(
     page: Path | None,
 ) -> Report:
     from tunesmith import evaluate, lifecycle
-    from tunesmith.core.store import Workspace, write_text
+    from tunesmith.core.store import Workspace, require_writable, write_text
 
+    if page is not None:
+        require_writable(page.parent)
     settings = lifecycle.load_evaluation(config, set, models)
     report = lifecycle.evaluate_models(models, data, settings, Workspace.open(), console.emit)
     show_verdict(console, report)

@@ -1,0 +1,133 @@
+"""Config files that cannot be meant: refused with file, line, rule and way out, before anything is made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Desk, refusal
+from tests.project import CONFIG, ROWS
+
+
+def line_of(key: str, path: Path) -> int:
+    (number,) = [n for n, line in enumerate(path.read_text().splitlines(), 1) if line.startswith(f' "{key}":')]
+    return number
+
+
+def test_unknown_key_offers_the_nearest(desk: Desk) -> None:
+    desk.config(lora_rank=4)
+    error = refusal(desk.train())
+    assert error.what == "unknown key 'lora_rank'"
+    assert error.where == f"{CONFIG}:{line_of('lora_rank', desk.folder / CONFIG)}"
+    assert error.rule == "a config file has only known keys"
+    assert error.fix == "did you mean 'lora_r'?"
+    assert not desk.home.exists()
+    assert desk.is_untouched()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "rule"),
+    [
+        ("lora_r", 0, "lora_r must be a whole number, at least 1, at most 1024"),
+        ("learning_rate", 0, "learning_rate must be a number, greater than 0, or auto"),
+        ("learning_rate", -1, "learning_rate must be a number, greater than 0, or auto"),
+        ("learning_rate", "fast", "learning_rate must be a number, greater than 0, or auto"),
+        ("num_train_epochs", 0, "num_train_epochs must be a number, greater than 0, at most 100"),
+        ("eval_steps", 0, "eval_steps must be a whole number, at least 1, or auto"),
+        ("max_length", 0, "max_length must be a whole number, at least 8, or auto"),
+        ("val_size", 1, "val_size must be a number, at least 0, less than 1"),
+        ("method", "lorra", "method must be one of lora, full"),
+        ("confidence", 95, "confidence must be a number, at least 0.5, less than 1"),
+        ("port", 80_000, "port must be a whole number, at least 0, at most 65535"),
+    ],
+)
+def test_impossible_value(desk: Desk, key: str, value: object, rule: str) -> None:
+    desk.config(**{key: value})
+    error = refusal(desk.train())
+    assert error.what == f"{key} is {json.dumps(value)}"
+    assert error.where == f"{CONFIG}:{line_of(key, desk.folder / CONFIG)}"
+    assert error.rule == rule
+    assert error.fix
+    assert desk.is_untouched()
+
+
+def test_impossible_value_on_the_command_line(desk: Desk) -> None:
+    error = refusal(desk.train("--set", "learning_rate=-1"))
+    assert (error.what, error.where) == ("learning_rate is -1", "--set learning_rate=-1")
+    assert desk.is_untouched()
+
+
+def test_all_mistakes_come_at_once(desk: Desk) -> None:
+    desk.config(lora_r=0, modle="x")
+    error = refusal(desk.train())
+    assert error.what.startswith("2 problems")
+    assert "did you mean 'model'?" in error.what
+    assert "lora_r is 0" in error.what
+    assert desk.is_untouched()
+
+
+def test_a_length_that_the_model_does_not_take(desk: Desk) -> None:
+    desk.config(max_length=2048)
+    error = refusal(desk.train())
+    assert error.what == "max_length is 2048, and the model's context is 512 tokens"
+    assert error.where == f"{CONFIG}:{line_of('max_length', desk.folder / CONFIG)}"
+    assert error.fix.startswith("set max_length: auto, or at most 512")
+    assert desk.is_untouched()
+
+
+def test_missing_config(desk: Desk) -> None:
+    error = refusal(desk.ask("train", "tunesmiht.yaml"))
+    assert (error.what, error.where) == ("no such file", "tunesmiht.yaml")
+    assert error.fix == "`tunesmith init` writes a commented one"
+    assert desk.is_untouched()
+
+
+def test_data_rows_in_place_of_a_config(desk: Desk) -> None:
+    error = refusal(desk.ask("train", ROWS))
+    assert error.where.startswith(ROWS)
+    assert desk.is_untouched()
+
+
+def test_unknown_primary_metric(desk: Desk) -> None:
+    desk.config(primary_metric="exact_mach")
+    error = refusal(desk.train())
+    assert error.what == "there is no metric 'exact_mach'; did you mean 'exact_match'?"
+    assert error.where == "primary_metric"
+    assert error.fix == "use auto or one of: exact_match, perplexity, stop_rate"
+    assert desk.is_untouched()
+    error = refusal(desk.ask("eval", desk.base, "--data", ROWS, "--set", "primary_metric=bleu"))
+    assert error.what == "'bleu' cannot decide: the wanted answers are short, which exact match judges"
+    assert desk.is_untouched()
+
+
+def test_missing_json_schema(desk: Desk) -> None:
+    desk.config(json_schema="answer.schema.json")
+    error = refusal(desk.train())
+    assert error.what.startswith("cannot read '")
+    assert error.what.endswith("answer.schema.json': No such file or directory")
+    assert error.where == "json_schema"
+    assert error.rule == "json_schema is a JSON schema or the path of a file with one"
+    assert error.fix == "correct the path or the file"
+    assert desk.is_untouched()
+
+
+def test_eval_and_serve_take_a_config_without_data(desk: Desk) -> None:
+    (desk.folder / "eval.yaml").write_text("primary_metric: perplexity\njson_schema: nowhere.json\n")
+    arguments = ("eval", desk.base, "--data", ROWS, "--config", "eval.yaml")
+    ran = desk.ask(*arguments, "--set", "json_schema=null")
+    assert ran.code == 0, ran.err
+    assert "Decided by perplexity, as primary_metric says." in ran.out
+    assert refusal(desk.ask(*arguments)).where == "json_schema"
+    (desk.folder / "limits.yaml").write_text("port: 0\nmax_response_tokens: 0\n")
+    error = refusal(desk.ask("serve", "--model", desk.base, "--config", "limits.yaml"))
+    assert (error.what, error.where) == ("max_response_tokens is 0", "limits.yaml:2")
+
+
+def test_compare_with_one_model(desk: Desk) -> None:
+    error = refusal(desk.ask("compare", desk.base, "--data", ROWS))
+    assert error.what == "one model cannot be compared"
+    assert error.rule == "compare takes two models or more; the first is the baseline"
+    assert error.fix == f"tunesmith compare BASELINE {desk.base} --data {ROWS}"
+    assert desk.is_untouched()
