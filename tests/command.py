@@ -18,7 +18,7 @@ from unittest import mock
 
 from tunesmith.cli import main
 
-SECONDS = 300
+SECONDS = 800
 """Longest any of these commands may last before the test gives up."""
 
 QUICK = {"TUNESMITH_THREADS": "1"}
