@@ -114,7 +114,7 @@ def test_a_run_that_failed_a_check_is_not_judged(desk: Desk) -> None:
     record = json.loads((desk.run / "run.json").read_text())
     record["checks"][0] |= {"passed": False, "detail": "rows without any: 3"}
     (desk.run / "run.json").write_text(json.dumps(record))
-    error = refusal(desk.train(), code=2)
+    error = refusal(desk.train(), code=3)
     assert error.what == "the finished run failed a check: mask coverage: rows without any: 3"
     assert error.fix.startswith("don't use this adapter; train again with --fresh")
     assert not (desk.run / "report.html").exists()
