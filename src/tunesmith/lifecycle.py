@@ -29,7 +29,7 @@ from tunesmith.core.events import Emit, Note, Stage, Tick, ignore
 from tunesmith.core.protocols import Sampler
 from tunesmith.core.records import Example, TokenizedExample
 from tunesmith.core.store import Workspace
-from tunesmith.model.resolve import Subject, resolve_model, resolve_subject
+from tunesmith.model.resolve import Subject, context_of, model_facts, resolve_model, resolve_subject
 from tunesmith.text.template import TemplateRenderer
 
 if TYPE_CHECKING:
@@ -100,10 +100,16 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
     return _with_whole_paths(configuration.load(path, STAGES, overrides), path)
 
 
-def load_evaluation(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
-    """The evaluation keys of a config file, or their defaults where there is none. The file need not name data."""
+def load_evaluation(path: Path | None, overrides: Sequence[str] = (), models: Sequence[str] = ()) -> Settings:
+    """The evaluation keys of a config file; without one, those of the first run among ``models``, else the defaults.
+
+    The file need not name data.
+    """
     if path is None:
-        return configuration.load(None, {"evaluate": evaluate.Config}, overrides)
+        path = next((run for model in models if (run := Path(model) / "config.yaml").is_file()), None)
+        if path is None:
+            return configuration.load(None, {"evaluate": evaluate.Config}, overrides)
+        return configuration.load(path, STAGES, overrides)
     return _with_whole_paths(configuration.load(path, STAGES, overrides, optional=["data"]), path)
 
 
@@ -119,17 +125,18 @@ def _with_whole_paths(settings: Settings, path: Path | None) -> Settings:
     beside = here / config.model if (here / config.model).exists() else Path(config.model)
     if beside.exists():  # an adapter names its base, and must find it from anywhere
         settings = settings.resolve("model", str(beside.resolve()), "absolute path")
-    if here == Path():
-        return settings
+    schema = settings.stage("evaluate", evaluate.Config).json_schema
+    if isinstance(schema, str):  # the run's own config.yaml is read again by later evaluations, from anywhere
+        settings = settings.resolve("json_schema", str((here / Path(schema).expanduser()).absolute()), "absolute path")
     if "datasets" in settings.origins:
         specs = settings.stage("data", curate.Config).datasets
-        moved = [{**spec.model_dump(), "path": str(here / spec.path)} for spec in specs]
-        settings = settings.resolve("datasets", moved, reason)
-    settings = settings.resolve("output_dir", str(here / config.output_dir), reason)
-    schema = settings.stage("evaluate", evaluate.Config).json_schema
-    if isinstance(schema, str):
-        settings = settings.resolve("json_schema", str(here / schema), reason)
-    if (here / config.chat_template).is_file():
+        moved = [{**spec.model_dump(), "path": str(here / Path(spec.path).expanduser())} for spec in specs]
+        if moved != [spec.model_dump() for spec in specs]:
+            settings = settings.resolve("datasets", moved, reason)
+    output = str(here / Path(config.output_dir).expanduser())
+    if output != config.output_dir:
+        settings = settings.resolve("output_dir", output, reason)
+    if here != Path() and (here / config.chat_template).is_file():
         settings = settings.resolve("chat_template", str(here / config.chat_template), reason)
     return settings
 
@@ -165,7 +172,7 @@ def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Pr
     settings = _resolve_autos(settings, folder)
     emit(Stage(title="data", detail=", ".join(s.path for s in settings.stage("data", curate.Config).datasets)))
     longest = int(settings.stage("train", training.Config).max_length)
-    dataset = curate.run(settings.stage("data", curate.Config), renderer, longest, emit, _context(folder))
+    dataset = curate.run(settings.stage("data", curate.Config), renderer, longest, emit, context_of(folder))
     return Project(settings, workspace, folder, renderer, dataset, emit)
 
 
@@ -181,7 +188,7 @@ def data_of(
     folder = resolve_model(config.model, Workspace.open(), emit)
     renderer = serve.make_renderer(folder, config.chat_template, config.train_on)
     longest = int(_resolve_autos(settings, folder).stage("train", training.Config).max_length)
-    return settings.stage("data", curate.Config), renderer, longest, _context(folder)
+    return settings.stage("data", curate.Config), renderer, longest, context_of(folder)
 
 
 def demo_project(folder: Path, emit: Emit = ignore) -> Path:
@@ -217,25 +224,15 @@ def renderer_for(model: str, workspace: Workspace | None = None, emit: Emit = ig
     return serve.subject_renderer(subject, resolve_model(subject.base, workspace, emit))
 
 
-def _context(folder: Path) -> int | None:
-    """Longest sequence of a model in tokens; None where its configuration states none."""
-    import json
-
-    model = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return int(model["max_position_embeddings"]) if model.get("max_position_embeddings") else None
-
-
 def _resolve_autos(settings: Settings, folder: Path) -> Settings:
-    import json
-
-    model = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config = settings.stage("train", training.Config)
-    context = _context(folder) or LONGEST_AUTO
+    stated = context_of(folder)
+    context = stated or LONGEST_AUTO
     if config.max_length == "auto":
         cut = f", cut at {LONGEST_AUTO}" if context > LONGEST_AUTO else ""
         reason = f"the model's context is {context} tokens{cut}"
         settings = settings.resolve("max_length", min(context, LONGEST_AUTO), reason)
-    elif config.max_length > (_context(folder) or config.max_length):
+    elif stated and config.max_length > stated:
         raise ConfigError(
             f"max_length is {config.max_length}, and the model's context is {context} tokens",
             where=settings.origins["max_length"],
@@ -243,7 +240,15 @@ def _resolve_autos(settings: Settings, folder: Path) -> Settings:
             fix=f"set max_length: auto, or at most {context}; on_too_long: drop leaves longer rows out",
         )
     if config.learning_rate == "auto":
-        rate, reason = training.auto_learning_rate(int(model["hidden_size"]), config.method)
+        width = model_facts(folder).get("hidden_size")
+        if not width:
+            raise ConfigError(
+                "learning_rate: auto needs the width of the model, and its config.json has no hidden_size",
+                where=settings.origins["learning_rate"],
+                rule="the automatic rate follows from the model's width",
+                fix="set learning_rate, for example 2e-4 for an adapter",
+            )
+        rate, reason = training.auto_learning_rate(int(width), config.method)
         settings = settings.resolve("learning_rate", rate, reason)
     return settings
 
@@ -376,19 +381,19 @@ def run_to_verdict(project: Project, fresh: bool = False) -> Outcome:
 
 
 def evaluate_models(
-    names: Sequence[str], data: Path, settings: Settings, workspace: Workspace, emit: Emit = ignore
+    names: Sequence[str], data: curate.DatasetSpec, settings: Settings, workspace: Workspace, emit: Emit = ignore
 ) -> Report:
     """Measure models on a file of held-out rows; with two or more, each is compared with the first.
 
     Raises:
         DataError: every row of the file was trained on by one of them.
     """
-    examples = _once_each(curate.read_file(str(data)), emit)
+    examples = _once_each(tuple(curate.read(data)), emit)
     opened = serve.open_samplers(names, workspace, emit)
     for subject, _ in opened:
         _warn_of_trained_rows(subject, examples, emit)
     config = settings.stage("evaluate", evaluate.Config)
-    digest = store.file_digest(data)
+    digest = store.file_digest(Path(data.path))
     report = evaluate.run(config, [sampler for _, sampler in opened], examples, emit=emit, dataset_digest=digest)
     workspace.put("report", report.report_id, report)
     return report
@@ -406,6 +411,9 @@ def _once_each(examples: Sequence[Example], emit: Emit) -> tuple[Example, ...]:
 def _warn_of_trained_rows(subject: Subject, examples: Sequence[Example], emit: Emit) -> None:
     known = (subject.run / "trained_rows.txt") if subject.run else None
     if known is None or not known.is_file():
+        if subject.adapter is not None:
+            text = f"not checked whether {subject.name} was trained on these rows: give the run's folder to check it"
+            emit(Note(text=text))
         return
     trained = set(known.read_text(encoding="utf-8").split())
     seen = [example for example in examples if example.id in trained]

@@ -166,7 +166,7 @@ def test_one_flipped_byte(desk: Desk, run: Path) -> None:
     data[len(data) // 2] ^= 1
     weights.write_bytes(data)
     for ran in uses(desk, run):
-        error = refusal(ran, code=3)
+        error = refusal(ran, code=2)
         assert error.what.startswith("the bytes changed: SHA-256 is ")
         assert error.where == str(weights)
         assert error.fix == "fetch or copy the folder again; what it holds cannot be trusted"

@@ -33,7 +33,7 @@ def complete(run: Path) -> list[str]:
 
 def test_disk_full_in_training(desk: Desk, small_disk: Path) -> None:
     desk.config(output_dir=str(small_disk / "run"))
-    error = refusal(desk.train(), code=3)
+    error = refusal(desk.train(), code=2)
     assert error.what == "the disk is full"
     assert error.where == str(small_disk / "run" / "checkpoints" / "step-000005")
     assert error.rule == "there is room for what is written"
@@ -47,7 +47,7 @@ def test_disk_full_of_the_workspace(desk: Desk, small_disk: Path) -> None:
     """The run is whole by then: what is missing is made when there is room."""
     full = small_disk / "home"
     (small_disk / "ballast").write_bytes(bytes(100_000))
-    error = refusal(desk.train(TUNESMITH_HOME=str(full)), code=3)
+    error = refusal(desk.train(TUNESMITH_HOME=str(full)), code=2)
     assert error.what == "the disk is full"
     assert error.where.startswith(str(full))
     assert error.fix.startswith("free some space, or ")
@@ -64,7 +64,7 @@ def test_a_disk_that_fails_at_the_last_step(desk: Desk, monkeypatch: pytest.Monk
         sync_tree(folder)
 
     monkeypatch.setattr(disk, "sync_tree", failing)
-    error = refusal(desk.train(), code=3)
+    error = refusal(desk.train(), code=2)
     assert error.what == ("the disk is full" if number == errno.ENOSPC else os.strerror(number))
     assert error.where == str(desk.run / "adapter")
     assert "adapter" not in complete(desk.run)
@@ -81,7 +81,7 @@ def test_a_disk_that_fails_at_the_last_step(desk: Desk, monkeypatch: pytest.Monk
 
 def test_read_only_output_folder(desk: Desk, read_only_disk: Path) -> None:
     desk.config(output_dir=str(read_only_disk / "run"), model="no-such-model")
-    error = refusal(desk.train(), code=3)
+    error = refusal(desk.train(), code=2)
     assert error.what == "the file system is read-only"
     assert error.where == str(read_only_disk / "run")
     assert error.rule == "the place is writable"
@@ -90,7 +90,7 @@ def test_read_only_output_folder(desk: Desk, read_only_disk: Path) -> None:
 
 
 def test_read_only_workspace(desk: Desk, read_only_disk: Path) -> None:
-    error = refusal(desk.train(TUNESMITH_HOME=str(read_only_disk / "home")), code=3)
+    error = refusal(desk.train(TUNESMITH_HOME=str(read_only_disk / "home")), code=2)
     assert error.what == "the file system is read-only"
     assert error.where.startswith(str(read_only_disk / "home"))
     assert not desk.run.exists()
@@ -100,7 +100,7 @@ def test_read_only_workspace(desk: Desk, read_only_disk: Path) -> None:
 def test_output_folder_of_somebody_else(desk: Desk) -> None:
     (desk.folder / "theirs").mkdir(mode=0o555)
     desk.config(output_dir="theirs/run")
-    error = refusal(desk.train(), code=3)
+    error = refusal(desk.train(), code=2)
     assert error.what == "no permission to write here"
     assert error.fix == "change its owner, or choose another folder"
     assert desk.is_untouched()
@@ -109,14 +109,14 @@ def test_output_folder_of_somebody_else(desk: Desk) -> None:
 def test_no_permission_to_write(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     access = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: access(path, mode) and not mode & os.W_OK)
-    error = refusal(desk.train(), code=3)
+    error = refusal(desk.train(), code=2)
     assert (error.what, error.where) == ("no permission to write here", "run")
     assert desk.is_untouched()
 
 
 def test_a_file_where_the_run_should_go(desk: Desk) -> None:
     desk.run.write_text("mine")
-    error = refusal(desk.train(), code=3)
+    error = refusal(desk.train(), code=2)
     assert (error.what, error.where) == ("a part of the path is a file", "run")
     assert desk.run.read_text() == "mine"
     assert kept(desk.home) == []
@@ -142,6 +142,6 @@ def test_bad_rows_cost_no_finished_run(unchanged: Project, trained: Ran, desk: D
 
 def test_the_report_of_eval_needs_a_place(desk: Desk) -> None:
     (desk.folder / "file").write_text("")
-    error = refusal(desk.ask("eval", desk.base, "--data", "rows.jsonl", "--report", "file/report.html"), code=3)
+    error = refusal(desk.ask("eval", desk.base, "--data", "rows.jsonl", "--report", "file/report.html"), code=2)
     assert (error.what, error.where) == ("a part of the path is a file", "file")
     assert kept(desk.home) == []

@@ -113,7 +113,7 @@ def test_an_error_after_the_result_does_not_add_a_second_document(capsys: pytest
 @pytest.mark.parametrize(
     ("error", "code", "first_line"),
     [
-        (CorruptArtifactError("a byte differs", where="adapter_model.safetensors"), 3, "error: a byte differs"),
+        (CorruptArtifactError("a byte differs", where="adapter_model.safetensors"), 2, "error: a byte differs"),
         (Interrupted("stopped at step 7", fix="tunesmith train c.yaml"), 130, "stopped: stopped at step 7"),
         (KeyboardInterrupt(), 130, "stopped: stopped by Ctrl-C"),
         (KeyError("x"), 3, "error: unexpected KeyError: 'x'"),

@@ -36,7 +36,7 @@ def test_ctrl_c_in_training(desk: Desk) -> None:
     stopped = plain(err[err.index("stopped: ") :])
     assert "stopped by SIGINT after step " in stopped
     assert "of 200 where: run/checkpoints rule: a checkpoint was written; the same command goes on from it" in stopped
-    assert "fix: run the same `tunesmith train` command again to resume" in stopped
+    assert "fix: resume with: tunesmith train tunesmith.yaml" in stopped
     step = int(stopped.split("after step ")[1].split()[0])
     assert (desk.run / "checkpoints" / f"step-{step:06d}" / "manifest.json").is_file()
     assert not any((desk.run / name).exists() for name in ("adapter", "run.json", "report.html"))

@@ -59,7 +59,9 @@ def test_an_explicit_split_stays_and_is_not_carved_from_the_rest() -> None:
     pinned = [example("a", split="train"), example("b", split="test")]
     placed = assign(pinned, config("train", "test"))
     assert [e.split for e in placed] == ["train", "test"]
-    must_have_rows(placed, config("train", "test"))
+    error = error_of(lambda: must_have_rows(placed, config("train", "test")))
+    assert "validation gets none of 2" in error.what
+    assert "split: validation" in error.fix
 
 
 def test_too_few_rows_say_what_would_help() -> None:
@@ -78,13 +80,14 @@ def test_too_few_rows_say_what_would_help() -> None:
 def test_no_rows_for_training() -> None:
     settings_ = config("test")
     error = error_of(lambda: must_have_rows(assign([example(split="test")], settings_), settings_))
-    assert "train gets none of 1" in error.what
-    assert "split: train" in error.fix
+    assert "train and validation get none of 1" in error.what
+    assert "split: validation" in error.fix
 
 
-def test_a_split_that_is_not_wanted_may_be_empty() -> None:
+def test_a_run_needs_all_three_splits() -> None:
     none = config(val_size=0, test_size=0)
-    must_have_rows(assign([example()], none), none)
+    error = error_of(lambda: must_have_rows(assign([example()], none), none))
+    assert "validation and test get none of 1" in error.what
 
 
 def test_shares_must_leave_rows_for_training() -> None:

@@ -129,6 +129,11 @@ def test_targets_that_match_nothing_list_what_there_is(base: Base) -> None:
     assert "q_proj" in error.value.fix
 
 
+def test_a_broken_pattern_is_refused(base: Base) -> None:
+    with pytest.raises(ConfigError, match="is not a regular expression"):
+        train_lora(base, Options(LoRASpec(2, 2, targets="["), 0, "tiny"))
+
+
 def test_rank_above_the_matrix_is_refused(base: Base) -> None:
     with pytest.raises(ConfigError, match="lora_r: 64 is larger than the smallest side"):
         train_lora(base, Options(LoRASpec(64, 64), 0, "tiny"))

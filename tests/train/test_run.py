@@ -143,6 +143,19 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_resume(
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("step", [6, 12])
+def test_ctrl_c_just_before_a_validation_loses_nothing(
+    step: int, finished: tuple[Path, RunRecord], tiny_model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        job.train(tiny_model, out, job.config(), stop_after(step))
+    record = job.train(tiny_model, out, job.config())
+    assert record.validation_losses == finished[1].validation_losses
+    assert same(weights(out), weights(finished[0]))
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     finished: tuple[Path, RunRecord], tiny_model: Path, tmp_path: Path
 ) -> None:

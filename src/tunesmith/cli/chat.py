@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -46,18 +47,32 @@ def chat(
                 continue
             history.append(Message.model_validate({"role": "user", "content": question}))
             console.pause()
-            pieces = []
-            for piece in talk(history):
-                pieces.append(piece)
-                if not json:
-                    sys.stdout.write(piece)
-                    sys.stdout.flush()
+            try:
+                answer = _answer(talk(history), quiet=json)
+            except InputError as error:
+                if message:
+                    raise
+                history.pop()  # a question that was refused is not part of the conversation
+                console.print(str(error))
+                continue
             console.print("")
-            answer = "".join(pieces)
             history.append(Message.model_validate({"role": "assistant", "content": answer}))
             if message:
                 console.result({"model": model, "message": message, "answer": answer})
                 return
+
+
+def _answer(pieces: Iterator[str], quiet: bool) -> str:
+    """Show the answer as it comes, control characters taken out; gives the whole of it."""
+    from tunesmith.cli.failures import clean
+
+    whole = []
+    for piece in pieces:
+        whole.append(piece)
+        if not quiet:
+            sys.stdout.write(clean(piece))
+            sys.stdout.flush()
+    return "".join(whole)
 
 
 def _ask() -> str | None:

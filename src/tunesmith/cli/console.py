@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; all else on stderr.")]
 """The type of every command's ``json`` parameter."""
 
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="key=value over the config file; may be repeated.")]
+"""The type of every command's ``set`` parameter."""
+
 _LOG_WIDTH = 120
 """Columns of tables where there is no terminal to ask (rich would take 80)."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from tunesmith.cli.console import Console, JsonOption, session
+from tunesmith.cli.console import Console, JsonOption, SetOption, session
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tunesmith.core.artifacts import Check
     from tunesmith.core.protocols import Renderer
     from tunesmith.core.records import Example, Finding, TokenizedExample
-    from tunesmith.curate import Config, Examination
+    from tunesmith.curate import Config, DatasetSpec, Examination
 
 app = typer.Typer(no_args_is_help=True, help="Check data files, and look at their rows token by token.")
 
@@ -41,7 +41,6 @@ ColumnOption = Annotated[
     list[str] | None, typer.Option("--column", help="Our field=your column, e.g. prompt=question; may be repeated.")
 ]
 ModelOption = Annotated[str, typer.Option("--model", help="Model whose chat template and tokens are used.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="key=value over the config file; may be repeated.")]
 
 
 class Piece(Protocol):
@@ -202,6 +201,11 @@ def _config_of(files: Sequence[str], format: str, columns: Sequence[str]) -> Con
             rule=first["msg"],
             fix="use one of the names that the rule lists",
         ) from None
+
+
+def dataset_spec(file: str, format: str, columns: Sequence[str], system: str) -> DatasetSpec:
+    """How one file is to be read, from the options of the command line."""
+    return _config_of([file], format, columns).datasets[0].model_copy(update={"system": system})
 
 
 # ---------------------------------------------------------------- check

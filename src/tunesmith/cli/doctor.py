@@ -101,7 +101,7 @@ def packages() -> Iterator[Check]:
     except metadata.PackageNotFoundError:
         yield Check("packages", "warning", "not compared: this tunesmith runs from an uninstalled source tree")
         return
-    found = []
+    found, wrong = [], False
     for requirement in needed:
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
@@ -109,14 +109,17 @@ def packages() -> Iterator[Check]:
             version = metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
             detail, fix = f"{requirement.name} is missing", f"pip install '{requirement.name}{requirement.specifier}'"
+            wrong = True
             yield Check("packages", "error", detail, fix)
             continue
         if requirement.specifier.contains(version, prereleases=True):
             found.append(f"{requirement.name} {version}")
         else:
+            wrong = True
             detail = f"{requirement.name} {version} does not fit: {requirement.specifier} is needed"
             yield Check("packages", "error", detail, f"pip install '{requirement.name}{requirement.specifier}'")
-    yield Check("packages", "ok", ", ".join(found))
+    if not wrong:
+        yield Check("packages", "ok", ", ".join(found))
 
 
 def workspace_folder() -> Path:

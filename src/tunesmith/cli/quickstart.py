@@ -27,7 +27,7 @@ def quickstart(
     """Do the whole job on real recipes: check, train, judge, serve, report (about six minutes on two cores)."""
     with session(json) as console:
         from tunesmith import lifecycle
-        from tunesmith.cli.train import document, scores_table, summary
+        from tunesmith.cli.train import document, resumable, scores_table, summary
         from tunesmith.core.store import Workspace
 
         begin = time.perf_counter()
@@ -38,7 +38,8 @@ def quickstart(
         show_data(console, project)
         before = lifecycle.measure_base(project)
         console.print("", scores_table(before))
-        run = lifecycle.train(project, fresh=fresh)
+        with resumable(f"tunesmith quickstart --folder {folder}"):
+            run = lifecycle.train(project, fresh=fresh)
         outcome = lifecycle.register(project, run, lifecycle.judge(project))
         console.print(*summary(outcome))
         asked = ask_both(console, project, outcome)
@@ -65,7 +66,7 @@ def show_data(console: Console, project: Project) -> None:
 
 def ask_both(console: Console, project: Project, outcome: Outcome) -> dict[str, str]:
     """Serve base and adapter on loopback, and ask both the same held-out question through the OpenAI client."""
-    from openai import OpenAI
+    from openai import DefaultHttpxClient, OpenAI
     from rich.table import Table
     from rich.text import Text
 
@@ -78,7 +79,8 @@ def ask_both(console: Console, project: Project, outcome: Outcome) -> dict[str, 
     answers: dict[str, str] = {}
     with serve.start_server(gateway) as server:
         console.emit(Stage(title="serving", detail=f"{server.base_url}, asked through the openai client"))
-        client = OpenAI(base_url=server.base_url, api_key=server.api_key.value)
+        direct = DefaultHttpxClient(trust_env=False)  # a company's proxy does not know this machine's loopback
+        client = OpenAI(base_url=server.base_url, api_key=server.api_key.value, http_client=direct)
         for model in (base, tuned):
             reply = client.chat.completions.create(
                 model=model,

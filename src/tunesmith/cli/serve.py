@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tunesmith.cli.console import Console, JsonOption, session
-from tunesmith.cli.train import SetOption
+from tunesmith.cli.console import Console, JsonOption, SetOption, session
 
 if TYPE_CHECKING:
     from tunesmith.serve import ApiKey, Server
@@ -33,12 +32,28 @@ def serve(
 
         chosen = [f"{key}={value}" for key, value in (("host", host), ("port", port)) if value is not None]
         settings = lifecycle.load_serving(config, [*(set or []), *chosen])
-        adapters = dict(_named(text) for text in adapter or [])
+        adapters = _adapters(adapter or [])
         key = serving.api_key()
         sock = serving.bind(settings.host, settings.port)  # a busy port is found before a model is loaded
         gateway = serving.open_gateway(model, adapters, Workspace.open(), settings, console.emit)
         serving.run(gateway, sock=sock, key=key, on_ready=lambda server: _ready(console, server, key))
         console.print("stopped")
+
+
+def _adapters(options: list[str]) -> dict[str, str]:
+    from tunesmith.core.errors import InputError
+
+    named: dict[str, str] = {}
+    for name, path in map(_named, options):
+        if name in named:
+            raise InputError(
+                f"two adapters are called {name!r}",
+                where="--adapter",
+                rule="every adapter has a name of its own; clients write it into `model`",
+                fix=f"give {path} another name",
+            )
+        named[name] = path
+    return named
 
 
 def _named(text: str) -> tuple[str, str]:

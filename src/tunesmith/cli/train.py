@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tunesmith.cli.console import Console, JsonOption, session
+from tunesmith.cli.console import Console, JsonOption, SetOption, session
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from tunesmith.lifecycle import Outcome
 
 ConfigArgument = Annotated[Path, typer.Argument(help="The config file.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="key=value over the config file; may be repeated.")]
 
 MARKS = {True: "✓", False: "✗", None: "–"}
 
@@ -46,11 +47,24 @@ def train(
             return
         lifecycle.claim_output(settings, fresh)
         project = lifecycle.prepare(settings, Workspace.open(), console.emit)
-        outcome = lifecycle.run_to_verdict(project, fresh=fresh)
+        with resumable(f"tunesmith train {config}" + "".join(f" --set {item}" for item in set or [])):
+            outcome = lifecycle.run_to_verdict(project, fresh=fresh)
         console.print(*summary(outcome), "", *next_steps(outcome))
         console.result(document(outcome))
         if outcome.report.verdict == "worse":
             raise typer.Exit(1)
+
+
+@contextmanager
+def resumable(command: str) -> Iterator[None]:
+    """Put the command that goes on into an interruption's message; ``--fresh`` would throw the checkpoint away."""
+    from tunesmith.core.errors import Interrupted
+
+    try:
+        yield
+    except Interrupted as stopped:
+        fix = f"resume with: {command}"
+        raise Interrupted(stopped.what, where=stopped.where, rule=stopped.rule, fix=fix) from None
 
 
 def explanation(settings: Settings) -> RenderableType:

@@ -96,7 +96,6 @@ class AdapterCard(Record):
     stop_ids: tuple[int, ...]
     run_id: str
     dtype: str
-    report_ids: tuple[str, ...] = ()
     canaries: tuple[Canary, ...] = ()
     files: Mapping[str, str] = {}
     """File name → SHA-256 of every file of the artifact."""

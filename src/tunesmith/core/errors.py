@@ -7,8 +7,8 @@
     │   ├── ModelError             a model folder, name or tokenizer that cannot be used
     │   ├── AdapterError           an adapter that does not belong to this base, or cannot be used
     │   └── OfflineError           (also ConnectionError)  a download is needed and not possible
-    ├── CorruptArtifactError       (also OSError)  bytes on disk differ from their manifest
-    ├── StorageError               (also OSError)  disk full, read-only, not writable
+    ├── CorruptArtifactError       (also OSError)  exit code 2: bytes on disk differ from their manifest
+    ├── StorageError               (also OSError)  exit code 2: disk full, read-only, not writable
     ├── TrainingError              divergence, NaN, a verification that failed
     └── Interrupted                exit code 130: stopped by the user, state was saved
 
@@ -87,9 +87,13 @@ class OfflineError(InputError, ConnectionError):
 class CorruptArtifactError(TunesmithError, OSError):
     """A file differs from the size or SHA-256 that its manifest states."""
 
+    exit_code = 2
+
 
 class StorageError(TunesmithError, OSError):
     """The disk is full, read-only or not writable."""
+
+    exit_code = 2
 
 
 class TrainingError(TunesmithError):

@@ -31,7 +31,7 @@ PROBE_SECONDS = 4.0
 """How long the hub may take to answer the first question before it counts as out of reach."""
 
 _WANTED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "tokenizer.model")
-_UNWANTED = ("*/*", "consolidated*")
+_UNWANTED = ("*/*.safetensors", "*/*.json", "*/*.txt", "*/*.model", "consolidated*")
 """Copies of the weights in other formats."""
 
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*([=<>!~]=?.*)?")

@@ -49,16 +49,13 @@ def side(key: str, seed: int, validation: float, test: float) -> Split:
 
 
 def must_have_rows(examples: Sequence[Example], config: Config) -> None:
-    """Refuse a split without rows, where one is wanted.
+    """Refuse a split without rows: a run needs all three, the last for its verdict.
 
     Raises:
         DataError: training, validation or test gets no row; the message says what would help.
     """
     validation, test = _shares(config)
-    named = {spec.split for spec in config.datasets if spec.split}
-    wanted: list[Split] = ["train"]
-    wanted += ["validation"] if validation or "validation" in named else []
-    wanted += ["test"] if test or "test" in named else []
+    wanted: tuple[Split, ...] = ("train", "validation", "test")
     rows = Counter(example.split for example in examples)
     empty = [name for name in wanted if not rows[name]]
     if not empty:
@@ -68,7 +65,8 @@ def must_have_rows(examples: Sequence[Example], config: Config) -> None:
     options = [name for name, share in (("val_size", validation), ("test_size", test)) if share]
     if options:
         fix += f", or change {' and '.join(options)}"
-        seed = None if named else _working_seed(questions, validation, test, set(wanted))
+        pinned = any(spec.split for spec in config.datasets)
+        seed = None if pinned else _working_seed(questions, validation, test, set(wanted))
         fix += f"; for a first try with so few rows: split_seed: {seed}" if seed is not None else ""
     raise DataError(
         f"too few rows: {' and '.join(empty)} {'get' if len(empty) > 1 else 'gets'} none of {len(examples)} "

@@ -28,6 +28,15 @@ from tunesmith.model.resolve import ADAPTER_CONFIG, CARD
 
 CONFIG, WEIGHTS = ADAPTER_CONFIG, "adapter_model.safetensors"
 PREFIX = "base_model.model."
+OTHER_FORWARDS = (
+    "alora_invocation_tokens",
+    "layer_replication",
+    "lora_bias",
+    "target_parameters",
+    "trainable_token_indices",
+    "use_qalora",
+)
+"""Options of PEFT 0.21 with which the layers compute something else than plain LoRA."""
 
 Tensor = torch.Tensor
 
@@ -126,6 +135,7 @@ def _spec(folder: Path, config: Mapping[str, Any]) -> LoRASpec:
         "bias": config.get("bias", "none") != "none",
         "modules_to_save": bool(config.get("modules_to_save")),
         "fan_in_fan_out": bool(config.get("fan_in_fan_out")),
+        **{key: bool(config.get(key)) for key in OTHER_FORWARDS},
     }
     for key, bad in unsupported.items():
         if bad:

@@ -25,7 +25,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 IMPLEMENTATION = "tunesmith"
 
 LONG_DOCUMENT = 384
-"""From this many tokens on the fused kernel is faster than the padded block (measured: docs/decisions)."""
+"""From this many tokens on the fused kernel is faster than the padded block (`python -m benchmarks attention`)."""
 
 WASTE = 1.25
 """A block may hold at most this many times the squared tokens of its documents."""

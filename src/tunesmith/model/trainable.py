@@ -181,7 +181,9 @@ def _drain(gradient: Tensor) -> Callable[[nn.Parameter], None]:
 
 def _write_model(base: Base, folder: Path) -> None:
     base.model.save_pretrained(folder)  # type: ignore[operator]
-    for path in base.folder.iterdir():
+    for path in [*base.folder.iterdir(), *base.folder.glob("additional_chat_templates/*.jinja")]:
         wanted = path.suffix in {".json", ".jinja", ".model"} and not path.name.endswith(".index.json")
-        if wanted and not (folder / path.name).exists():
-            store.write_bytes(folder / path.name, path.read_bytes())
+        target = folder / path.relative_to(base.folder)
+        if wanted and not target.exists():
+            store.make_folder(target.parent)
+            store.write_bytes(target, path.read_bytes())

@@ -6,11 +6,12 @@ Weights are imported inside the functions that need them, so that importing this
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunesmith.core import store
-from tunesmith.core.errors import AdapterError
+from tunesmith.core.errors import AdapterError, InputError
 from tunesmith.core.events import Emit, Note, ignore
 from tunesmith.core.protocols import Sampler
 from tunesmith.core.records import Message, Prompt, SamplingParams
@@ -49,15 +50,12 @@ def subject_renderer(subject: Subject, folder: Path) -> TemplateRenderer:
 
 def open_engine(folder: Path, dtype: str, emit: Emit, name: str = "") -> Engine:
     """A base in memory, on all cores, ready to answer; ``dtype`` "auto" is the hardware's best."""
-    import torch
-
     from tunesmith.model import device
     from tunesmith.model.engine import Engine
     from tunesmith.model.load import load_base
 
     emit(Note(text=device.use_all_cores()))
-    formats = {"auto": None, "bfloat16": torch.bfloat16, "float32": torch.float32}
-    base = load_base(folder, formats[dtype])
+    base = load_base(folder, device.FORMATS.get(dtype))
     emit(Note(text=f"loaded {name or folder.name} in {str(base.dtype).removeprefix('torch.')} on {base.device}"))
     return Engine(base)
 
@@ -81,16 +79,24 @@ def public_name(model: str) -> str:
     return Path(model).resolve().name if Path(model).exists() else model
 
 
-def open_samplers(
-    names: Sequence[str], workspace: Workspace, emit: Emit = ignore, model: str = ""
-) -> list[tuple[Subject, Sampler]]:
-    """A sampler for each model, run or adapter; those on the same base share one copy of it in memory."""
+def open_samplers(names: Sequence[str], workspace: Workspace, emit: Emit = ignore) -> list[tuple[Subject, Sampler]]:
+    """A sampler for each model, run or adapter; those on the same base share one copy of it in memory.
+
+    A plain base beside what was trained on it is asked through the same template, which is what a comparison means.
+    """
     from tunesmith.model.sample import LocalSampler
 
     engines: dict[Path, Engine] = {}
     opened: list[tuple[Subject, Sampler]] = []
-    subjects = [resolve_subject(name, workspace, model) for name in names]
+    subjects = [resolve_subject(name, workspace) for name in names]
     folders = [resolve_model(subject.base, workspace, emit) for subject in subjects]
+    trained = {folder: s.chat_template for s, folder in zip(subjects, folders, strict=True) if s.renderer_digest}
+    subjects = [
+        subject
+        if subject.adapter or subject.renderer_digest or folder not in trained
+        else replace(subject, chat_template=trained[folder])
+        for subject, folder in zip(subjects, folders, strict=True)
+    ]
     renderers = [subject_renderer(*pair) for pair in zip(subjects, folders, strict=True)]
     for index, (subject, folder, renderer) in enumerate(zip(subjects, folders, renderers, strict=True)):
         _warn_without_card(subject, emit)
@@ -130,6 +136,13 @@ def open_gateway(
     """
     subject = resolve_subject(model, workspace)
     folder = resolve_model(subject.base, workspace, emit)
+    if subject.adapter and subject.name in adapters:
+        raise InputError(
+            f"two adapters are called {subject.name!r}",
+            where="--adapter",
+            rule="every adapter has a name of its own; --model gives a run its folder's name",
+            fix=f"give {adapters[subject.name]} another name",
+        )
     places = {subject.name: model, **adapters} if subject.adapter else dict(adapters)
     found = {name: _adapter(name, place, workspace, subject.base) for name, place in places.items()}
     renderers = {name: subject_renderer(adapter, folder) for name, (adapter, _) in found.items()}

@@ -114,12 +114,17 @@ def train(
 ) -> Iterator[Step | Validated]:
     """Run from ``state.step`` to the end, giving an event after every step and every validation.
 
-    Between two events all state is consistent: the consumer may save a checkpoint then, or stop.
+    Between two events all state is consistent: the consumer may save a checkpoint then, or stop. A validation that is
+    due comes before the next step, also when the run was stopped between the two.
 
     Raises:
         TrainingError: the loss is not a number, or it has run away.
     """
-    while state.step < plan.total_steps and not state.stopped:
+    while True:
+        if validate and _validation_due(state, plan):
+            yield _validated(state, plan, validate)
+        if state.step >= plan.total_steps or state.stopped:
+            break
         begin = time.perf_counter()
         trainable.begin()
         base.model.train()
@@ -147,9 +152,12 @@ def train(
             seconds=seconds,
             example_ids=tuple(row.example_id for row in chosen),
         )
-        if validate and (state.step % plan.eval_steps == 0 or state.step == plan.total_steps):
-            yield _validated(state, plan, validate)
     state.stopped = state.stopped or "finished"
+
+
+def _validation_due(state: State, plan: Plan) -> bool:
+    on_schedule = state.step % plan.eval_steps == 0 or state.step == plan.total_steps
+    return state.step > 0 and on_schedule and state.step not in state.validation
 
 
 def _step(trainable: Trainable, plan: Plan, optimiser: torch.optim.Optimizer, step: int) -> float:

@@ -20,8 +20,6 @@ from tunesmith.model.resolve import CARD
 from tunesmith.model.sample import answer_logprobs
 from tunesmith.train.verify import largest_difference
 
-FORMATS = {"bfloat16": torch.bfloat16, "float32": torch.float32}
-
 
 def replay(folder: Path, base_folder: Path, dtype: torch.dtype) -> float:
     """Largest difference between the stored canary log-probabilities and those of the reloaded weights."""
@@ -40,5 +38,5 @@ def replay(folder: Path, base_folder: Path, dtype: torch.dtype) -> float:
 
 if __name__ == "__main__":
     device.use_all_cores()
-    difference = replay(Path(sys.argv[1]), Path(sys.argv[2]), FORMATS[sys.argv[3]])
+    difference = replay(Path(sys.argv[1]), Path(sys.argv[2]), device.FORMATS[sys.argv[3]])
     sys.stdout.write(json.dumps({"largest_difference": difference}) + "\n")

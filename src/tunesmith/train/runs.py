@@ -31,7 +31,7 @@ from tunesmith.train import checkpoint, verify
 from tunesmith.train.config import Config
 from tunesmith.train.loop import Loss, Plan, State, make_optimiser, train, validation_loss
 from tunesmith.train.order import Order
-from tunesmith.train.output import FOLDERS, RECORD, prepare_output
+from tunesmith.train.output import FOLDERS, RECORD, prepare_output, refuse_finished
 from tunesmith.train.preflight import estimate
 from tunesmith.train.sft import loss as sft_loss
 
@@ -142,8 +142,9 @@ def run(config: Config, rows: Rows, context: Context) -> RunRecord:
         Interrupted: stopped by the user; a checkpoint was written.
     """
     output = context.output_dir
-    prepare_output(output, context.fresh)
+    refuse_finished(output, context.fresh)
     run_ = _begin(config, rows, context)
+    prepare_output(output, context.fresh)  # only now may an earlier run be removed: this one can begin
     _resume(run_, output / "checkpoints")
     planned = estimate(context.base, run_.trainable, run_.loss, rows.train, run_.plan)
     context.emit(Note(text=plan_sentence(planned.seconds, planned.peak_memory_bytes, planned.steps, planned.tokens)))
@@ -236,8 +237,7 @@ def _train(run_: _Run) -> None:
     arguments = (context.base, run_.trainable, run_.loss, run_.rows.train, run_.plan, run_.optimiser, state, validate)
     with _stop_requests() as requested:
         for event in train(*arguments):
-            context.emit(event)
-            store.append_line(context.output_dir / "events.jsonl", event.model_dump_json())
+            _tell(context, event)
             if isinstance(event, Validated):
                 if event.best:
                     run_.best = run_.trainable.master.clone()
@@ -251,6 +251,12 @@ def _train(run_: _Run) -> None:
                     rule="a checkpoint was written; the same command goes on from it",
                     fix="run the same `tunesmith train` command again to resume",
                 )
+
+
+def _tell(context: Context, event: Step | Validated | Saved) -> None:
+    """An event goes to whoever listens, and into the run's folder."""
+    context.emit(event)
+    store.append_line(context.output_dir / "events.jsonl", event.model_dump_json())
 
 
 @contextmanager
@@ -281,7 +287,7 @@ def _stop_requests() -> Iterator[list[str]]:
 def _save_checkpoint(run_: _Run) -> None:
     folder = run_.context.output_dir / "checkpoints"
     path = checkpoint.save(folder, run_.trainable, run_.optimiser, run_.state, run_.best, run_.identity())
-    run_.context.emit(Saved(step=run_.state.step, path=str(path), what="checkpoint"))
+    _tell(run_.context, Saved(step=run_.state.step, path=str(path), what="checkpoint"))
 
 
 def _start_first_reload(run_: _Run) -> None:
@@ -332,11 +338,11 @@ def _finish(run_: _Run) -> RunRecord:
     if run_.reload is not None:
         run_.checks.append(run_.reload.check())
     last = _write(run_, "last")
-    context.emit(Saved(step=run_.state.step, path=str(last), what="last"))
+    _tell(context, Saved(step=run_.state.step, path=str(last), what="last"))
     run_.checks.append(verify.every_weight_moved(trainable, run_.initial, run_.state.step))
     trainable.load(run_.best)
     best = _write(run_, FOLDERS[run_.config.method])
-    context.emit(Saved(step=run_.state.best_step, path=str(best), what="best"))
+    _tell(context, Saved(step=run_.state.best_step, path=str(best), what="best"))
     tuned = verify.canaries(base, context.renderer, trainable.adapter)
     run_.checks.append(verify.adapter_differs(run_.base_canaries, tuned))
     threads, _ = device.choose_threads()

@@ -1,0 +1,1 @@
+"""What we claim about speed, memory and size, measured beside the rivals: ``python -m benchmarks --list``."""

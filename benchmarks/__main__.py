@@ -1,0 +1,100 @@
+"""``python -m benchmarks [NAME …]``: measure what we claim, print a table, keep the figures as JSON.
+
+Exit code 1 when a goal was measured and not met. Run it on an otherwise idle machine: where others use the processor,
+timings are shown but do not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import results as figures
+from benchmarks.results import Result
+from benchmarks.settings import ROOT, Settings, Unavailable
+
+FOLDER = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark: where its function is (``module:function``), and what it measures."""
+
+    place: str
+    about: str
+    by_default: bool = True
+
+    def load(self) -> Callable[[Settings], list[Result]]:
+        """The function."""
+        module, _, function = self.place.partition(":")
+        return vars(importlib.import_module(f"benchmarks.{module}"))[function]
+
+
+BENCHMARKS = {
+    "help": Benchmark("commands:measure_help", "seconds of tunesmith --help"),
+    "check": Benchmark("commands:measure_check", "seconds of tunesmith data check on 50,000 rows"),
+    "training": Benchmark("training:measure", "speed and memory of training beside TRL, at equal loss (15 minutes)"),
+    "job": Benchmark("job:measure", "seconds of a whole tunesmith train on 400 rows (3 minutes)"),
+    "install": Benchmark("install:measure", "packages and megabytes of a fresh installation"),
+    "attention": Benchmark("attention:measure", "padded block against fused kernel at each length"),
+    "quickstart": Benchmark("job:measure_quickstart", "minutes of tunesmith quickstart", by_default=False),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmarks that were asked for; gives the exit code."""
+    options = _parser().parse_args(arguments)
+    if options.list:
+        for name, benchmark in BENCHMARKS.items():
+            print(f"{name:12} {benchmark.about}{'' if benchmark.by_default else ' (only when named)'}")
+        return 0
+    wanted = options.names or [name for name, benchmark in BENCHMARKS.items() if benchmark.by_default or options.all]
+    settings = Settings(model=options.model, steps=options.steps, rounds=options.rounds, compiled=options.compiled)
+    found: dict[str, list[Result]] = {}
+    for name in wanted:
+        print(f"measuring {name}: {BENCHMARKS[name].about}", file=sys.stderr, flush=True)
+        try:
+            found[name] = BENCHMARKS[name].load()(settings)
+        except Unavailable as error:
+            found[name] = [figures.not_measured(name, str(error))]
+        if not options.no_save:
+            figures.save(FOLDER, name, found[name])
+    show(found)
+    if options.json is not None:
+        options.json.write_text(figures.to_json(figures.document(found)), encoding="utf-8")
+    return int(figures.failed(found))
+
+
+def show(found: dict[str, list[Result]]) -> None:
+    """The table, wide enough to be read where there is no terminal."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=180)
+    machine = figures.machine()
+    console.print(f"\n{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB\n")
+    console.print(figures.table(found))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", choices=[*BENCHMARKS, []], help="which (default: all)")
+    parser.add_argument("--list", action="store_true", help="list the benchmarks and stop")
+    parser.add_argument("--all", action="store_true", help="also those that run only when named")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures into one file")
+    parser.add_argument("--no-save", action="store_true", help="keep nothing in benchmarks/results/")
+    parser.add_argument("--model", default=Settings.model, help="model folder or name (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=Settings.steps, help="steps of a round of training (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=Settings.rounds, help="rounds of training (%(default)s)")
+    parser.add_argument("--compiled", action="store_true", help="try TRL with torch.compile too (minutes more)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT / "src"))  # this checkout is measured, whatever is installed
+    sys.exit(main())

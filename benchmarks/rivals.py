@@ -1,0 +1,54 @@
+"""Environments of the rivals: one virtual environment each, made once, apart from ours.
+
+They lie under ``build/rivals`` (not tracked), or where ``TUNESMITH_RIVALS`` points.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from benchmarks.settings import ROOT, run, say
+
+TORCH = "torch==2.13.0"
+TRL = ("trl==1.16.0", "peft==0.21.2", "transformers")
+CONSTRAINED = ("transformers", "peft", "tokenizers", "safetensors", "numpy", "huggingface_hub", "accelerate")
+
+
+def folder() -> Path:
+    """Where the environments lie."""
+    return Path(os.environ.get("TUNESMITH_RIVALS") or ROOT / "build" / "rivals").resolve()
+
+
+def trl_python() -> Path:
+    """The Python that has TRL; its environment is made when it is not there.
+
+    Raises:
+        Unavailable: it cannot be made.
+    """
+    return _environment("trl", TRL)
+
+
+def _environment(name: str, requirements: tuple[str, ...]) -> Path:
+    place = folder() / name
+    python, mark = place / "bin" / "python", place / ".installed"
+    wanted = "\n".join((TORCH, *requirements))
+    if mark.is_file() and mark.read_text(encoding="utf-8") == wanted:
+        return python
+    say(f"making the environment of {name} in {place} (once)")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    run([sys.executable, "-m", "venv", "--clear", str(place)])
+    constraints = place / "constraints.txt"
+    constraints.write_text("\n".join(_shared_versions()) + "\n", encoding="utf-8")
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    run([*pip, TORCH], env=dict(os.environ))
+    run([*pip, "--constraint", str(constraints), *requirements], env=dict(os.environ))
+    mark.write_text(wanted, encoding="utf-8")
+    return python
+
+
+def _shared_versions() -> list[str]:
+    """Our own pins of the packages that both use, so that the libraries below are the same."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line.partition("==")[0] in CONSTRAINED]

@@ -1,0 +1,65 @@
+"""Config files put to work by the lifecycle: paths, automatic values, two adapters of one name. No torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tunesmith import curate, evaluate, lifecycle, train
+from tunesmith.core.errors import ConfigError, Interrupted
+
+
+def write(folder: Path, **values: object) -> Path:
+    path = folder / "tunesmith.yaml"
+    path.write_text(json.dumps({"datasets": [{"path": "rows.jsonl"}], **values}))
+    return path
+
+
+def test_paths_count_from_the_file(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    config = write(tmp_path, model="base", json_schema="schema.json", output_dir="~/runs/x")
+    settings = lifecycle.load_settings(config)
+    trained = settings.stage("train", train.Config)
+    assert settings.stage("data", curate.Config).datasets[0].path == str(tmp_path / "rows.jsonl")
+    assert trained.model == str(tmp_path / "base")
+    assert trained.output_dir == str(Path("~/runs/x").expanduser())
+    assert settings.stage("evaluate", evaluate.Config).json_schema == str(tmp_path / "schema.json")
+    assert "relative to the config file" in settings.origins["datasets"]
+
+
+def test_an_evaluation_takes_the_keys_of_its_run(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(json.dumps({"datasets": [{"path": "x"}], "primary_metric": "bleu"}))
+    chosen = lifecycle.load_evaluation(None, ["bootstrap_samples=500"], ["nobody", str(tmp_path)])
+    assert chosen.stage("evaluate", evaluate.Config).primary_metric == "bleu"
+    assert chosen.stage("evaluate", evaluate.Config).bootstrap_samples == 500
+    assert lifecycle.load_evaluation(None).stage("evaluate", evaluate.Config).primary_metric == "auto"
+
+
+def test_automatic_values_need_facts(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 4096, "hidden_size": 576}')
+    settings = lifecycle._resolve_autos(lifecycle.load_settings(write(tmp_path)), tmp_path)
+    assert settings.stage("train", train.Config).max_length == 2048
+    assert settings.origins["max_length"] == "auto: the model's context is 4096 tokens, cut at 2048"
+    assert settings.origins["learning_rate"].startswith("auto: ")
+    (tmp_path / "config.json").write_text('{"n_embd": 768}')
+    with pytest.raises(ConfigError, match="learning_rate: auto needs the width of the model"):
+        lifecycle._resolve_autos(lifecycle.load_settings(write(tmp_path)), tmp_path)
+
+
+def test_an_interruption_names_the_command_that_goes_on() -> None:
+    from tunesmith.cli.train import resumable
+
+    with pytest.raises(Interrupted) as error, resumable("tunesmith train a.yaml --set seed=1"):
+        raise Interrupted("stopped", where="run/checkpoints", fix="again")
+    assert error.value.fix == "resume with: tunesmith train a.yaml --set seed=1"
+
+
+def test_two_adapters_of_one_name() -> None:
+    from tunesmith.cli.serve import _adapters
+    from tunesmith.core.errors import InputError
+
+    assert _adapters(["a=x", "b=y"]) == {"a": "x", "b": "y"}
+    with pytest.raises(InputError, match="two adapters are called 'a'"):
+        _adapters(["a=x", "a=y"])
