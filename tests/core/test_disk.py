@@ -182,7 +182,7 @@ def test_damage_names_the_file(tmp_path: Path, damage: Callable[[Path], Any], fi
     assert error.where.endswith(file)
     assert error.rule
     assert error.fix
-    assert error.exit_code == 3
+    assert error.exit_code == 2
 
 
 def edit_manifest(folder: Path) -> None:
