@@ -337,18 +337,24 @@ def _quiet_client() -> Iterator[None]:
 
 
 def _bar_class(progress: Progress | None) -> Any:
-    """A progress bar class for the hub's client that draws nothing and reports the bytes."""
-    from huggingface_hub.utils.tqdm import tqdm
+    """A progress bar class for the hub's client that draws nothing and reports the bytes.
 
-    class Bar(tqdm):
+    Not a subclass of the hub's own bar: that one falls silent for good once any library of the process has switched
+    progress bars off, as loading a model does.
+    """
+    from tqdm.std import tqdm  # type: ignore[import-untyped]
+
+    class Bar(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **options: Any) -> None:
             options |= {"disable": False, "mininterval": 0, "file": io.StringIO()}
-            super().__init__(*args, **options)  # type: ignore[no-untyped-call]
+            super().__init__(*args, **options)
 
         def display(self, *_args: Any, **_options: Any) -> None:
             if progress is not None and self.unit == "B" and self.total:
                 progress(int(self.n), int(self.total))
 
+    # The default lock is shared between processes, and making one starts a helper process.
+    Bar.set_lock(threading.RLock())
     return Bar
 
 
