@@ -1,6 +1,7 @@
 """The table of contents of all that Tunesmith does, and the only module that puts verbs together.
 
     prepare       config → model folder, renderer, checked and split data
+    plan          what training would take: tokens, time, memory
     measure_base  the base model on the held-out rows
     train         rows → run and adapter, verified
     judge         tuned against base on the same rows → report with a verdict
@@ -12,7 +13,7 @@ Weights are imported inside the functions that need them, so that everything els
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from tunesmith import curate, evaluate, serve
 from tunesmith import train as training
 from tunesmith.core import config as configuration
 from tunesmith.core import store, yamlfile
-from tunesmith.core.artifacts import Machine, Release, Report, RunRecord
+from tunesmith.core.artifacts import Estimate, Machine, Release, Report, RunRecord
 from tunesmith.core.config import Settings
 from tunesmith.core.errors import ConfigError, DataError
 from tunesmith.core.events import Emit, Note, Stage, Tick, ignore
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 STAGES: Mapping[str, Any] = {
     "data": curate.Config,
     "train": training.Config,
+    "loop": training.LoopConfig,
     "evaluate": evaluate.Config,
     "serve": serve.Config,
 }
@@ -74,6 +76,11 @@ class Project:
     def config(self) -> training.Config:
         """The knobs of training."""
         return self.settings.stage("train", training.Config)
+
+    @property
+    def loop(self) -> training.LoopConfig:
+        """How training is carried out and watched."""
+        return self.settings.stage("loop", training.LoopConfig)
 
     @property
     def output_dir(self) -> Path:
@@ -147,9 +154,11 @@ def claim_output(settings: Settings, fresh: bool = False) -> None:
     A finished run without a report is no obstacle: it was stopped before its verdict, and is judged now.
 
     Raises:
-        InputError: a finished run stands there. StorageError: the place cannot be written.
+        InputError: a finished run stands there. StorageError: the place cannot be written. ConfigError: a package
+        that ``report_to`` needs is not installed.
     """
     output = Path(settings.stage("train", training.Config).output_dir)
+    training.require_trackers(settings.stage("loop", training.LoopConfig).report_to)
     store.require_writable(output)
     if not _is_unjudged(output):
         training.refuse_finished(output, fresh)
@@ -297,17 +306,60 @@ def train(project: Project, fresh: bool = False) -> RunRecord:
         project.emit(Note(text=f"{project.output_dir} is trained already; what is missing is its verdict"))
         return _with_rows(project, record)
     project.emit(Stage(title="training", detail=f"{project.config.method}, {len(project.dataset.of('train'))} rows"))
-    rows = training.Rows(tokenise(project, "train"), tokenise(project, "validation"), project.dataset.card.digest)
-    context = training.Context(
-        base=base,
+    rows = _rows(project)
+    values = project.settings.as_dict()
+    with training.trackers(project.loop.report_to, project.output_dir, values, project.emit) as emit:
+        return _with_rows(project, training.run(config, rows, _context(project, fresh, emit)))
+
+
+def plan(project: Project) -> Estimate:
+    """What training would take on this machine, from a few real steps; nothing is written.
+
+    Raises:
+        TrainingError: it does not fit into memory.
+    """
+    load_engine(project)
+    project.emit(Stage(title="planning", detail="a few real steps, the longest batch first"))
+    return training.plan(project.config, _rows(project), _context(project, False, project.emit))
+
+
+def _rows(project: Project) -> training.Rows:
+    return training.Rows(tokenise(project, "train"), tokenise(project, "validation"), project.dataset.card.digest)
+
+
+def _context(project: Project, fresh: bool, emit: Emit) -> training.Context:
+    examples = project.dataset.examples
+    return training.Context(
+        base=load_engine(project).base,
         renderer=project.renderer,
         chat_template=project.config.chat_template,
         output_dir=project.output_dir,
         origins=project.settings.origins,
-        emit=project.emit,
+        emit=emit,
         fresh=fresh,
+        loop=project.loop,
+        sources={example.id: str(example.source) for example in examples if example.source.path},
+        measure=_grader(project),
     )
-    return _with_rows(project, training.run(config, rows, context))
+
+
+def _grader(project: Project) -> Callable[[str, int], Mapping[str, float]] | None:
+    """Task metrics of the weights in training, on a fixed part of the validation rows."""
+    from tunesmith.model.sample import LocalSampler
+
+    engine, renderer, config = (
+        load_engine(project),
+        project.renderer,
+        project.settings.stage("evaluate", evaluate.Config),
+    )
+    rows = evaluate.fixed_rows(project.dataset.of("validation"))
+
+    def measure(adapter: str, count: int) -> Mapping[str, float]:
+        engine.adopt(adapter)
+        sampler = LocalSampler(engine, renderer, adapter, name="the weights in training")
+        return evaluate.grade_answers(config, sampler, rows[:count], renderer)
+
+    return measure if rows else None
 
 
 def _with_rows(project: Project, record: RunRecord) -> RunRecord:

@@ -33,7 +33,7 @@ def _step(number: int, total: int, loss: float) -> events.Step:
     )
 
 
-def _lines(*shown: events.Stage | events.Note | events.Tick | events.Step | events.Validated | events.Saved) -> str:
+def _lines(*shown: events.AnyEvent) -> str:
     stream = io.StringIO()
     progress = Progress(RichConsole(file=stream, highlight=False, width=120))
     for event in shown:
@@ -196,6 +196,18 @@ def test_training_lines_show_loss_validation_speed_and_no_control_characters() -
     assert "training: 4/4 (100 %)  loss 1.5000  val 1.7500  800 tok/s" in text
     assert "saved best of step 4: runs/a/adapter" in text
     assert text.replace("\n", "").isprintable()
+
+
+def test_training_lines_show_utilisation_memory_task_metrics_and_warnings() -> None:
+    last = _step(4, 4, 1.0).model_copy(update={"utilisation": 0.624, "memory_bytes": 3 * 2**30})
+    text = _lines(
+        last,
+        events.Validated(step=4, loss=1.75, best=False, metrics={"chrf": 41.26, "stop_rate": 1.0}),
+        events.Noticed(step=4, what="overfitting", text="overfitting from step 2 on"),
+    )
+    assert "loss 1.0000  800 tok/s  62 % of matrix speed  3.0 GiB" in text
+    assert "step 4: validation loss 1.7500, chrf 41.3, stop_rate 1" in text
+    assert "warning: overfitting from step 2 on" in text
 
 
 def test_a_terminal_gets_one_bar_a_task_that_fits_80_columns() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from tests.evaluate.fakes import Scripted, examples
 from tests.evaluate.test_run import HALF_RIGHT, PROSE, QUICK, RECIPES, TIME, judge
-from tunesmith.core.artifacts import Check, DatasetCard, RunRecord
+from tunesmith.core.artifacts import Check, DatasetCard, Outturn, RunRecord
 from tunesmith.core.records import Finding, Source
 from tunesmith.evaluate import run, to_html
 from tunesmith.evaluate.plots import interval_bar, loss_curves
@@ -88,6 +88,30 @@ def card(findings=()):
 @pytest.fixture(scope="module")
 def report():
     return judge(HALF_RIGHT, base=PROSE)
+
+
+def test_what_was_noticed_and_measured_while_training_stands_by_the_curves(report):
+    run = training(
+        noticed=("overfitting from step 2 on: the validation loss rose",),
+        task_metrics={2: {"exact_match": 0.5, "stop_rate": 1.0}, 4: {"exact_match": 0.75, "stop_rate": 1.0}},
+        task_metric_rows=16,
+        utilisation=0.61,
+        outturn=Outturn(
+            seconds=100.0,
+            seconds_share=0.1,
+            peak_memory_bytes=2**30,
+            peak_memory_share=0.0,
+            sentence="the plan said 91 s; it was 100 s",
+        ),
+    )
+    html = to_html(report, run)
+    page = Structure(html)
+    assert "Noticed: overfitting from step 2 on: the validation loss rose." in page.words
+    assert "of answers to 16 validation rows, the same ones every time." in page.words
+    assert "The plan said 91 s; it was 100 s." in page.words
+    assert "(61 % of the machine's matrix speed)" in page.words
+    assert html.count('<svg class="plot"') == 2
+    assert "Noticed" not in Structure(to_html(report, training())).words
 
 
 def test_the_verdict_comes_first_then_the_numbers(report):

@@ -88,6 +88,7 @@ def test_a_run_leaves_its_files_and_its_report(project: Project, trained: Ran) -
         "report.html",
         "report.json",
         "events.jsonl",
+        "row_losses.jsonl",
         "config.yaml",
         "trained_rows.txt",
     }
@@ -95,12 +96,49 @@ def test_a_run_leaves_its_files_and_its_report(project: Project, trained: Ran) -
     assert {check["name"]: check["passed"] for check in run["checks"]} == dict.fromkeys(CHECKS, True)
     assert run["origins"]["learning_rate"].startswith("auto: ")
     assert run["origins"]["num_train_epochs"].startswith(f"{CONFIG}:")
+    rows = [json.loads(line) for line in (project.run / "row_losses.jsonl").read_text().splitlines()]
+    assert sum(row["tokens"] for row in rows) == run["target_tokens"] == run["estimate"]["target_tokens"]
+    assert run["outturn"]["sentence"] in plain(trained.err)
+    assert run["task_metric_rows"] == 0 or set(run["task_metrics"]) <= set(run["validation_losses"])
     page = (project.run / "report.html").read_text(encoding="utf-8")
     assert "tuned is better than base on exact match" in page
     assert "<svg" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page
     assert (project.folder / ".tunesmith" / ".gitignore").read_text() == "*\n"
+
+
+def test_plan_says_what_training_would_take_and_writes_nothing(project: Project) -> None:
+    before = set(project.folder.rglob("*"))
+    ran = inside("plan", CONFIG, "--json", "--set", "output_dir=runs/planned", at=project.folder, TUNESMITH_HOME="")
+    assert ran.code == 0, ran.err
+    plan = ran.document["plan"]
+    assert plan["steps"] > 0 < plan["tokens"]
+    assert plan["seconds"][0] < plan["seconds"][1]
+    assert plan["micro_batch"] == ran.document["per_device_train_batch_size"] == 8
+    assert not (project.folder / "runs" / "planned").exists()
+    assert {path for path in set(project.folder.rglob("*")) - before if ".tunesmith" not in path.parts} == set()
+    lines = [plain(line).strip() for line in ran.err.splitlines()]
+    assert f"tokens {plan['tokens']:,}, {plan['target_tokens']:,} of them trained" in lines
+    assert "rows at a time 8" in lines
+    assert "recompute none" in lines
+
+
+def test_task_metrics_are_measured_while_training(project: Project) -> None:
+    arguments = ("--set", "eval_generate_rows=6", "--set", "output_dir=runs/graded", "--set", "eval_steps=4")
+    ran = inside(
+        "train", CONFIG, *arguments, "--set", "gradient_checkpointing=true", at=project.folder, TUNESMITH_HOME=""
+    )
+    assert ran.code == 0, ran.err
+    run = json.loads((project.folder / "runs" / "graded" / "run.json").read_text())
+    assert run["task_metric_rows"] == 6
+    assert run["task_metrics"].keys() == run["validation_losses"].keys()
+    assert run["estimate"]["recomputed_layers"] == run["estimate"]["layers"] == 2
+    assert all(next(iter(values)) == "exact_match" for values in run["task_metrics"].values())
+    assert list(run["task_metrics"].values())[-1]["exact_match"] > 0.5
+    assert "exact_match" in ran.err
+    page = (project.folder / "runs" / "graded" / "report.html").read_text(encoding="utf-8")
+    assert "of answers to 6 validation rows, the same ones every time" in page
 
 
 def test_eval_scores_held_out_rows(project: Project, trained: Ran) -> None:

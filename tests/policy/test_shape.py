@@ -75,10 +75,10 @@ def test_every_verb_exports_its_config_and_run(verb: str) -> None:
 
 
 def config_fields(code: tuple[Module, ...]) -> Iterator[tuple[Module, ast.ClassDef, str]]:
-    """Every field of every class named Config."""
+    """Every field of every class named Config or …Config."""
     for module in code:
         for node in ast.walk(module.tree):
-            if isinstance(node, ast.ClassDef) and node.name == "Config":
+            if isinstance(node, ast.ClassDef) and node.name.endswith("Config"):
                 for item in node.body:
                     if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
                         yield module, node, item.target.id

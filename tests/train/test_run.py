@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -30,11 +26,6 @@ def weights(folder: Path, name: str = "adapter") -> dict[str, torch.Tensor]:
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "Reload", job.InstantReload)
 
 
 @pytest.fixture(scope="module")
@@ -83,39 +74,6 @@ def test_same_seed_same_adapter(finished: tuple[Path, RunRecord], tiny_model: Pa
     other = job.train(tiny_model, tmp_path / "other", job.config(seed=1))
     assert other.adapter_digest != record.adapter_digest
     assert same(weights(out), weights(tmp_path / "again"))
-
-
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_killed_anywhere_and_resumed_ends_with_the_same_bits(method: str, tiny_model: Path, tmp_path: Path) -> None:
-    undisturbed = tmp_path / "undisturbed"
-    torch.set_num_threads(1)
-    job.train(tiny_model, undisturbed, job.config(method=method))
-    out = tmp_path / "killed"
-    command = [sys.executable, "-m", "tests.train.job", str(tiny_model), str(out), method]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(["src", "."]), "OMP_NUM_THREADS": "1"}
-    generator = random.Random(method)
-    kills = 0
-    for _ in range(8):
-        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
-        events = out / "events.jsonl"
-        size = events.stat().st_size if events.exists() else 0
-        while process.poll() is None and not (events.exists() and events.stat().st_size > size):
-            time.sleep(0.01)
-        time.sleep(generator.uniform(0.0, 0.25))
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.communicate()
-        if (out / "run.json").exists():
-            break
-    if not (out / "run.json").exists():
-        subprocess.run(command, env=environment, check=True)
-    assert kills >= 1
-    folder = "adapter" if method == "lora" else "model"
-    assert same(weights(undisturbed, folder), weights(out, folder))
-    before, after = (RunRecord.model_validate_json((p / "run.json").read_text()) for p in (undisturbed, out))
-    assert before.train_losses == after.train_losses
-    assert before.validation_losses == after.validation_losses
 
 
 def stop_after(step: int):

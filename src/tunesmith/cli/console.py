@@ -46,9 +46,7 @@ class Console:
         self.out = self.err if json else _rich(sys.stdout)
         self._progress: Progress | None = None
 
-    def emit(
-        self, event: events.Stage | events.Note | events.Tick | events.Step | events.Validated | events.Saved
-    ) -> None:
+    def emit(self, event: events.AnyEvent) -> None:
         """Show an event: a heading, a note, a bar. This is the ``Emit`` to hand to a verb."""
         if self._progress is None:
             from tunesmith.cli.progress import Progress

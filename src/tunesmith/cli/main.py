@@ -23,6 +23,7 @@ VERBS = {
     "quickstart": "tunesmith.cli.quickstart:quickstart",
     "init": "tunesmith.cli.init:init",
     "data": "tunesmith.cli.data:app",
+    "plan": "tunesmith.cli.plan:plan",
     "train": "tunesmith.cli.train:train",
     "eval": "tunesmith.cli.eval:evaluate",
     "compare": "tunesmith.cli.eval:compare",

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _TRAINING = "training"
 _LINE_EVERY = 10.0
 """Seconds between two lines of one task where there is no terminal."""
+_WIDE = 100
+"""Columns from which a bar is long and all figures are shown."""
+_METRICS = 3
+"""Task metrics shown at a validation; the run's folder has all of them."""
 _RECENT = 20
 """Optimiser steps over which loss and speed are averaged for display."""
 
@@ -33,9 +37,7 @@ class Progress:
         self._recent: deque[events.Step] = deque(maxlen=_RECENT)
         self._validation = ""
 
-    def show(
-        self, event: events.Stage | events.Note | events.Tick | events.Step | events.Validated | events.Saved
-    ) -> None:
+    def show(self, event: events.AnyEvent) -> None:
         """Show one event."""
         match event:
             case events.Stage():
@@ -55,7 +57,10 @@ class Progress:
             case events.Validated():
                 best = " (best so far)" if event.best else ""
                 self._validation = f"val {event.loss:.4f}"
-                self._line(Text(f"  step {event.step}: validation loss {event.loss:.4f}{best}"))
+                answers = "".join(f", {name} {value:.3g}" for name, value in list(event.metrics.items())[:_METRICS])
+                self._line(Text(f"  step {event.step}: validation loss {event.loss:.4f}{best}{answers}"))
+            case events.Noticed():
+                self._line(Text(f"  warning: {clean(event.text)}", style="yellow"))
             case events.Saved(what="checkpoint"):
                 pass  # every few steps, and of interest only when something breaks: events.jsonl has them
             case events.Saved():
@@ -89,7 +94,7 @@ class Progress:
             texts = ("  {task.description}", "{task.completed:.0f}/{task.total:.0f}", "{task.fields[figures]}")
             title, count, shown = (TextColumn(text, markup=False) for text in texts)
             time_left = TextColumn("{task.fields[left]}", markup=False, style="dim")
-            bar = BarColumn(bar_width=24 if self._console.width >= 100 else 8)
+            bar = BarColumn(bar_width=24 if self._console.width >= _WIDE else 8)
             self._bars = Bars(title, bar, count, shown, time_left, console=self._console)
             self._bars.start()
         if task.bar is None:
@@ -102,7 +107,12 @@ class Progress:
         targets = sum(s.target_tokens for s in self._recent)
         loss = sum(s.loss * s.target_tokens for s in self._recent) / targets if targets else last.loss
         speed = f"{sum(s.tokens for s in self._recent) / seconds:,.0f} tok/s" if seconds > 0 else ""
-        return "  ".join(part for part in (f"loss {loss:.4f}", self._validation, speed) if part)
+        share = sum(s.utilisation * s.seconds for s in self._recent) / seconds if seconds > 0 else 0.0
+        parts = [f"loss {loss:.4f}", self._validation, speed]
+        if self._console.width >= _WIDE:
+            parts.append(f"{100 * share:.0f} % of matrix speed" if share else "")
+            parts.append(f"{last.memory_bytes / 1024**3:.1f} GiB" if last.memory_bytes else "")
+        return "  ".join(part for part in parts if part)
 
 
 class _Task:

@@ -111,10 +111,12 @@ def summary(outcome: Outcome) -> list[RenderableType]:
 
     run = outcome.run
     speed = f"{run.tokens / run.seconds:,.0f} tokens/s" if run.seconds else "speed not measured"
+    speed += f", {100 * run.utilisation:.0f} % of the matrix speed" if run.utilisation else ""
     line = f"trained {run.steps} steps in {run.seconds:.0f} s ({speed}), best weights of step {run.best_step}"
     return [
         "",
         f"{line}; {run.stopped}",
+        *run.noticed,
         "",
         verify_table(run.checks),
         "",

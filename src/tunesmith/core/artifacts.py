@@ -36,7 +36,11 @@ class Check(Record):
 
 
 class Estimate(Record):
-    """What a run will take, from a few real steps on this machine. Ranges are (low, high)."""
+    """What a run will take, from a few real steps on this machine. Ranges are (low, high).
+
+    ``seconds`` are those of the steps and of the validation losses. ``flops`` are those of the matrix products, what
+    is computed twice counted once; ``gemm_flops`` is the machine's measured speed of such products, per second.
+    """
 
     steps: int
     tokens: int
@@ -45,6 +49,26 @@ class Estimate(Record):
     seconds: tuple[float, float]
     peak_memory_bytes: tuple[int, int]
     tokens_per_second: float
+    validations: int = 0
+    micro_batch: int = 0
+    """Rows of one forward pass: what the configuration says, or fewer where more do not fit."""
+    layers: int = 0
+    recomputed_layers: int = 0
+    activation_offload: bool = False
+    free_memory_bytes: int = 0
+    earlier_peak_bytes: int = 0
+    """Most memory held before training began, while the model was loaded."""
+    gemm_flops: float = 0.0
+
+
+class Outturn(Record):
+    """A finished run beside its estimate. Shares are relative differences: 0.1 means a tenth more than estimated."""
+
+    seconds: float
+    seconds_share: float
+    peak_memory_bytes: int
+    peak_memory_share: float
+    sentence: str
 
 
 class RunRecord(Record):
@@ -61,6 +85,7 @@ class RunRecord(Record):
     seed: int
     environment: Mapping[str, str]
     estimate: Estimate | None = None
+    outturn: Outturn | None = None
     steps: int = 0
     seconds: float = 0.0
     tokens: int = 0
@@ -68,8 +93,15 @@ class RunRecord(Record):
     train_losses: tuple[float, ...] = ()
     validation_losses: Mapping[int, float] = {}
     """Optimiser step → mean loss over the target tokens of the validation rows, in nats."""
+    task_metrics: Mapping[int, Mapping[str, float]] = {}
+    """Optimiser step → metric → value, of answers to ``task_metric_rows`` validation rows."""
+    task_metric_rows: int = 0
     best_step: int = 0
     peak_memory_bytes: int = 0
+    utilisation: float = 0.0
+    """Share of the machine's measured speed of matrix products that the steps reached; 0: not measured."""
+    noticed: tuple[str, ...] = ()
+    """Loss spikes, overfitting, memory that ran out: a sentence each."""
     adapter_digest: str = ""
     checks: tuple[Check, ...] = ()
     stopped: str = ""

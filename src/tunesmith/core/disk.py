@@ -17,7 +17,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -195,12 +195,17 @@ def copy_stream(source: IO[bytes], path: Path) -> None:
 
 
 def append_line(path: Path, text: str) -> None:
-    """Append one line to a log. A line that a crash cut short is closed first, so that only it is lost.
+    """Append one line to a log; see `append_lines`."""
+    append_lines(path, [text])
+
+
+def append_lines(path: Path, lines: Sequence[str]) -> None:
+    """Append lines to a log, all in one write. A line that a crash cut short is closed first, so that only it is lost.
 
     Raises:
-        ValueError: the text holds a line break.
+        ValueError: a text holds a line break.
     """
-    if "\n" in text:
+    if any("\n" in line for line in lines):
         raise ValueError("a log line holds no line break")
     with guarded(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -209,8 +214,8 @@ def append_line(path: Path, text: str) -> None:
             end = file.seek(0, os.SEEK_END)
             file.seek(max(end - 1, 0))
             torn = end > 0 and file.read(1) != b"\n"
-            line = (b"\n" if torn else b"") + text.encode("utf-8") + b"\n"
-            if file.write(line) != len(line):
+            text = (b"\n" if torn else b"") + "".join(f"{line}\n" for line in lines).encode("utf-8")
+            if file.write(text) != len(text):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

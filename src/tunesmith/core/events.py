@@ -5,7 +5,7 @@ Nothing here prints. An ``Emit`` callable receives every event; ``ignore`` drops
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
@@ -38,8 +38,20 @@ class Tick(Record):
     total: int
 
 
+class RowLoss(Record):
+    """One row of a step: its mean loss over its own trained tokens, in nats, and how many these were."""
+
+    row: str
+    loss: float
+    tokens: int
+
+
 class Step(Record):
-    """An optimiser step is done. ``loss`` is the mean over its target tokens, in nats."""
+    """An optimiser step is done. ``loss`` is the mean over its target tokens, in nats.
+
+    ``utilisation`` is the share of the measured speed of matrix products that the step reached, ``memory_bytes`` the
+    peak so far; 0 where they were not measured.
+    """
 
     kind: Literal["step"] = "step"
     step: int
@@ -52,15 +64,31 @@ class Step(Record):
     target_tokens: int
     seconds: float
     example_ids: tuple[str, ...] = ()
+    row_losses: tuple[RowLoss, ...] = ()
+    utilisation: float = 0.0
+    memory_bytes: int = 0
 
 
 class Validated(Record):
-    """The validation loss was measured; ``best`` says whether it is the lowest so far."""
+    """The validation loss was measured; ``best`` says whether it is the lowest so far.
+
+    ``metrics`` are task metrics of answers to a fixed part of the validation rows; empty where none were asked for.
+    """
 
     kind: Literal["validated"] = "validated"
     step: int
     loss: float
     best: bool
+    metrics: Mapping[str, float] = {}
+
+
+class Noticed(Record):
+    """Something about the run that its owner should know: a loss spike, overfitting, memory that ran out."""
+
+    kind: Literal["noticed"] = "noticed"
+    step: int
+    what: Literal["loss spike", "overfitting", "out of memory", "tracker lost"]
+    text: str
 
 
 class Saved(Record):
@@ -72,10 +100,11 @@ class Saved(Record):
     what: Literal["checkpoint", "best", "last"]
 
 
-Event = Annotated[Stage | Note | Tick | Step | Validated | Saved, Field(discriminator="kind")]
-Emit = Callable[[Stage | Note | Tick | Step | Validated | Saved], None]
+AnyEvent = Stage | Note | Tick | Step | Validated | Noticed | Saved
+Event = Annotated[AnyEvent, Field(discriminator="kind")]
+Emit = Callable[[AnyEvent], None]
 
-EVENT: TypeAdapter[Stage | Note | Tick | Step | Validated | Saved] = TypeAdapter(Event)
+EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Event)
 """Reads an event back from JSON."""
 
 

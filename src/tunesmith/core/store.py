@@ -31,6 +31,7 @@ from tunesmith.core import disk
 from tunesmith.core.artifacts import Release
 from tunesmith.core.disk import (
     append_line,
+    append_lines,
     file_digest,
     folder_digest,
     make_folder,
@@ -53,6 +54,7 @@ __all__ = [
     "Artifact",
     "Workspace",
     "append_line",
+    "append_lines",
     "file_digest",
     "folder_digest",
     "make_folder",

@@ -2,9 +2,9 @@
 
 from tunesmith.core.artifacts import Report
 from tunesmith.evaluate.config import Config
-from tunesmith.evaluate.evaluation import run
+from tunesmith.evaluate.evaluation import fixed_rows, grade_answers, run
 from tunesmith.evaluate.page import to_html
 from tunesmith.evaluate.remember import Remembered
 from tunesmith.evaluate.wording import table, verdict_lines
 
-__all__ = ["Config", "Remembered", "Report", "run", "table", "to_html", "verdict_lines"]
+__all__ = ["Config", "Remembered", "Report", "fixed_rows", "grade_answers", "run", "table", "to_html", "verdict_lines"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from tunesmith.core.artifacts import Comparison, ItemResult, ModelIdentity, Report, Summary, Verdict
 from tunesmith.core.errors import ConfigError, InputError, ModelError, TunesmithError
 from tunesmith.core.events import Emit, Tick, ignore
-from tunesmith.core.protocols import Progress, Sampler
+from tunesmith.core.protocols import Progress, Renderer, Sampler
 from tunesmith.core.records import Completion, Example, SamplingParams, Score, digest_of
 from tunesmith.evaluate import rows, wording
 from tunesmith.evaluate.config import Config
@@ -89,6 +89,45 @@ def run(
         ),
     )
     return report.model_copy(update={"report_id": digest_of(report.model_dump(exclude={"created_at"}))[:16]})
+
+
+def fixed_rows(examples: Sequence[Example]) -> list[Example]:
+    """The rows that answers can be graded on, each once, in the order of their content hashes.
+
+    The first n of them are a sample that is the same whatever the order of the files.
+    """
+    distinct = {example.id: example for example in examples if example.target.text.strip()}
+    return [distinct[key] for key in sorted(distinct)]
+
+
+def grade_answers(
+    config: Config, sampler: Sampler, examples: Sequence[Example], renderer: Renderer
+) -> dict[str, float]:
+    """Task metrics of one model's answers, without intervals, the deciding one first: a quick look while training.
+
+    Answers are limited as in `run`, by the tokens that ``renderer`` gives the wanted ones.
+
+    Raises:
+        DataError, ConfigError: see `run`.
+    """
+    from tunesmith.evaluate.metrics import metrics_for
+
+    wanted = rows.survey(examples, rows.load_schema(config.json_schema))
+    metrics = metrics_for(wanted)
+    primary, _ = _primary(config, wanted, metrics)
+    spans = [renderer.example(example)[-1].spans[-1] for example in examples]
+    limit, _ = _limit(config, wanted, [], [span.end - span.start for span in spans])
+    answers = sampler.sample([example.prompt for example in examples], _params(config, limit))
+    _check_count(sampler.name, "answers", len(answers), len(examples))
+    unscored = [Score(example_id=example.id, logprobs=()) for example in examples]
+    graded = [rows.grade(wanted, i, *row) for i, row in enumerate(zip(answers, unscored, strict=True))]
+    scored = _count(ModelIdentity(name=sampler.name, digest=""), metrics, wanted, graded)
+    values = {
+        metric.name: float(metric.value(scored.counts[metric.name].sum(axis=0)))
+        for metric in metrics
+        if metric.name in scored.counts and not metric.name.startswith(wording.FIELD)
+    }
+    return {name: values[name] for name in sorted(values, key=lambda name: name != primary)}
 
 
 def _params(config: Config, limit: int) -> SamplingParams:

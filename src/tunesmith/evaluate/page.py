@@ -271,6 +271,7 @@ def _run(run: RunRecord) -> dict[str, Any]:
 
     words = {True: "passed", False: "failed", None: "not measured"}
     speed = f", {run.tokens / run.seconds:,.0f} tokens per second" if run.seconds else ""
+    speed += f" ({100 * run.utilisation:.0f} % of the machine's matrix speed)" if run.utilisation else ""
     kept = f" The weights of step {run.best_step} were kept." if run.best_step else ""
     ended = f" It ended: {run.stopped}." if run.stopped else ""
     return {
@@ -278,10 +279,27 @@ def _run(run: RunRecord) -> dict[str, Any]:
         f"{run.target_tokens:,} of them trained{speed}.{kept}{ended}",
         "plot": Markup(plots.loss_curves(run.train_losses, run.validation_losses, run.best_step)),
         "validated": bool(run.validation_losses),
+        "noticed": run.noticed,
+        "outturn": "" if run.outturn is None else run.outturn.sentence[:1].upper() + run.outturn.sentence[1:] + ".",
+        **_task_metric(run),
         "checks": [
             {"verdict": _kind(words[check.passed]), "name": check.name, "detail": check.detail} for check in run.checks
         ],
     }
+
+
+def _task_metric(run: RunRecord) -> dict[str, Any]:
+    """The first task metric of the answers that were graded while training, which is the one that decides."""
+    from markupsafe import Markup
+
+    names = [name for values in run.task_metrics.values() for name in values]
+    if not names:
+        return {"metric": "", "metric_plot": ""}
+    term = wording.term(names[0])
+    values = {step: found[names[0]] for step, found in run.task_metrics.items() if names[0] in found}
+    scale = {"share": 1.0, "score": 100.0}.get(term.unit)
+    about = f"{term.title} of answers to {run.task_metric_rows} validation rows, the same ones every time"
+    return {"metric": about, "metric_plot": Markup(plots.metric_curve(term.title, values, run.steps, scale))}
 
 
 def _duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -40,7 +41,11 @@ def loss_curves(train: Sequence[float], validation: Mapping[int, float], best_st
     levels_x = _ticks(0.0, max(step for step, _ in steps + checks), whole=True)
     x = _scale(0.0, max(step for step, _ in steps + checks), LEFT, WIDTH - RIGHT)
     y = _scale(levels_y[0], levels_y[-1], HEIGHT - BOTTOM, TOP)
-    parts = [_axes(x, y, levels_x, levels_y), _line(points, x, y, "raw"), _line(smooth, x, y, "train")]
+    parts = [
+        _axes(x, y, levels_x, levels_y, "loss (nats per target token)"),
+        _line(points, x, y, "raw"),
+        _line(smooth, x, y, "train"),
+    ]
     parts += [_line(checks, x, y, "validation")]
     parts += [f'<circle class="validation" cx="{x(s):.1f}" cy="{y(v):.1f}" r="3.5"/>' for s, v in checks]
     if math.isfinite(validation.get(best_step, math.nan)):
@@ -50,6 +55,34 @@ def loss_curves(train: Sequence[float], validation: Mapping[int, float], best_st
     return (
         f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">'
         f"<title>{title}</title>{clip}{''.join(parts)}</svg>"
+    )
+
+
+def metric_curve(title: str, values: Mapping[int, float], steps: int, scale: float | None) -> str:
+    """A task metric over the run, on the same steps as the loss curves above it.
+
+    Args:
+        title: name of the metric.
+        values: optimiser step → value.
+        steps: length of the run.
+        scale: largest value of the metric; None when there is none.
+
+    Returns "" when there is nothing finite to draw.
+    """
+    points = [(float(step), value) for step, value in sorted(values.items()) if math.isfinite(value)]
+    if not points:
+        return ""
+    found = [value for _, value in points]
+    levels_y = _ticks(0.0, scale) if scale else _ticks(min(found), max(found))
+    levels_x = _ticks(0.0, float(steps), whole=True)
+    x = _scale(0.0, float(steps), LEFT, WIDTH - RIGHT)
+    y = _scale(levels_y[0], levels_y[-1], HEIGHT - BOTTOM, TOP)
+    name = html.escape(title)
+    parts = [_axes(x, y, levels_x, levels_y, name), _line(points, x, y, "validation")]
+    parts += [f'<circle class="validation" cx="{x(s):.1f}" cy="{y(v):.1f}" r="3.5"/>' for s, v in points]
+    return (
+        f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{name} over {steps} optimiser steps">'
+        f"<title>{name} over {steps} optimiser steps</title>{''.join(parts)}</svg>"
     )
 
 
@@ -70,7 +103,7 @@ def _scale(low: float, high: float, start: float, end: float) -> Scale:
     return lambda value: start + (value - low) * factor
 
 
-def _axes(x: Scale, y: Scale, levels_x: Sequence[float], levels_y: Sequence[float]) -> str:
+def _axes(x: Scale, y: Scale, levels_x: Sequence[float], levels_y: Sequence[float], label: str) -> str:
     bottom, middle = HEIGHT - BOTTOM, (HEIGHT - BOTTOM + TOP) / 2
     parts = []
     for level in levels_y:
@@ -83,8 +116,7 @@ def _axes(x: Scale, y: Scale, levels_x: Sequence[float], levels_y: Sequence[floa
     centre = (LEFT + WIDTH - RIGHT) / 2
     parts.append(f'<text class="label" x="{centre:.0f}" y="{HEIGHT - 8}" text-anchor="middle">optimiser step</text>')
     parts.append(
-        f'<text class="label" transform="translate(14 {middle:.0f}) rotate(-90)" text-anchor="middle">'
-        "loss (nats per target token)</text>"
+        f'<text class="label" transform="translate(14 {middle:.0f}) rotate(-90)" text-anchor="middle">{label}</text>'
     )
     return "".join(parts)
 

@@ -233,6 +233,12 @@ Marked in red: what the wanted answer does not have, where the two are alike eno
 <div class="legend"><span><i></i>training (thin: each step, thick: running mean)</span>{% if run.validated %}<span><i
 class="after"></i>validation</span>{% endif %}</div>{{ run.plot }}</div>
 {% else %}<p class="about">No losses were recorded.</p>{% endif %}
+{% for line in run.noticed %}<p class="about"><b>Noticed:</b> {{ line }}.</p>
+{% endfor %}
+{% if run.metric_plot %}<p class="about">{{ run.metric }}.</p>
+<div class="sheet">{{ run.metric_plot }}</div>
+{% endif %}
+{% if run.outturn %}<p class="about">{{ run.outturn }}</p>{% endif %}
 <h2>Checks of the finished run</h2>
 {% if run.checks %}
 <p class="about">What was verified on this very run. “Not measured” is not a pass.</p>

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import resource
@@ -108,10 +109,78 @@ def available_memory() -> int:
     return free
 
 
-def peak_memory() -> int:
-    """Highest resident set of this process so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if platform.system() == "Darwin" else peak * 1024
+def peak_memory(where: torch.device | None = None) -> int:
+    """Most memory that this process has held so far, in bytes: resident on the CPU, allocated on a GPU.
+
+    A child inherits its parent's ``ru_maxrss``, so Linux's own mark of this very process is asked first.
+    """
+    if where is not None and where.type == "cuda":
+        return torch.cuda.max_memory_allocated(where)
+    peak = _status("VmHWM")
+    if peak is None:
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak = used if platform.system() == "Darwin" else used * 1024
+    return peak
+
+
+def used_memory(where: torch.device | None = None) -> int:
+    """Memory that this process holds now, in bytes; where the system does not say, the most that it has held."""
+    if where is not None and where.type == "cuda":
+        return torch.cuda.memory_allocated(where)
+    return _status("VmRSS") or peak_memory()
+
+
+def reset_peak_memory(where: torch.device | None = None) -> None:
+    """Let `peak_memory` count from now on; nothing happens where the system cannot do that."""
+    if where is not None and where.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(where)
+        return
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")
+
+
+def _status(name: str) -> int | None:
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="ignore") as file:
+            lines = dict(line.split(":", 1) for line in file if ":" in line)
+        return int(lines[name].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def free_memory(where: torch.device | None = None) -> int:
+    """Bytes that can still be had on a device."""
+    if where is not None and where.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(where)
+        return free + torch.cuda.memory_reserved(where) - torch.cuda.memory_allocated(where)
+    return available_memory()
+
+
+def release_memory() -> None:
+    """Give back what the GPU's allocator keeps for later, so that a second try finds it."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: of the GPU, of the CPU's allocator, of Python."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error).lower()
+    words = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory", "bad_alloc")
+    return isinstance(error, RuntimeError) and any(word in text for word in words)
+
+
+def random_state() -> tuple[torch.Tensor, torch.Tensor | None]:
+    """State of the random generators: the CPU's, and the GPU's where there is one."""
+    return torch.get_rng_state(), torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+
+
+def set_random_state(state: tuple[torch.Tensor, torch.Tensor | None]) -> None:
+    """Go back to a state that `random_state` gave."""
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.cuda.set_rng_state(state[1])
 
 
 def environment() -> dict[str, str]:
@@ -177,6 +246,41 @@ def measure_gemm(rows: int = 1024, width: int = 1536, seconds: float = 0.4) -> d
     finally:
         torch.set_num_threads(before)
     return figures
+
+
+def gemm_speed(where: torch.device, rows: int = 1024, width: int = 1536) -> float:
+    """FLOP/s of a matrix product on a device with the threads that are set, in its default dtype; a fifth of a second.
+
+    What `tunesmith train` calls utilisation is a share of this.
+    """
+    if where.type == "cuda":
+        rows = width = 8192
+    generator = torch.Generator(where).manual_seed(0)  # a run's own generator must not move
+    sizes = ((rows, width), (width, width))
+    a, b = (torch.randn(size, device=where, generator=generator).to(default_dtype(where)) for size in sizes)
+
+    def work() -> None:
+        torch.nn.functional.linear(a, b)
+        synchronise(where)
+
+    return 2.0 * rows * width * width / _time(work, 0.2)
+
+
+def synchronise(where: torch.device) -> None:
+    """Wait until the GPU has done what it was given; the CPU has by then."""
+    if where.type == "cuda":
+        torch.cuda.synchronize(where)
+
+
+def fastest(work: Callable[[], object], times: int) -> float:
+    """Seconds of the fastest of some runs."""
+    return min(_seconds(work) for _ in range(times))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
 
 
 def _time(work: Callable[[], object], budget: float) -> float:

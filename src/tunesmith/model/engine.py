@@ -172,6 +172,11 @@ class Engine:
         self._digests[name] = adapter.digest
         return adapter.digest
 
+    def adopt(self, name: str) -> None:
+        """Answer under an adapter that stands on the base already: the one in training, which has no digest yet."""
+        self._digests[name] = ""
+        self.base.model.eval()
+
     def remove_adapter(self, name: str) -> None:
         """Take an adapter off the base."""
         self._digests.pop(name, None)

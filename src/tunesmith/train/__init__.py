@@ -1,17 +1,30 @@
-"""Verb: a data set becomes a run and an adapter. Public names: `Config`, `Rows`, `Context`, `run`, `finished`."""
+"""Verb: a data set becomes a run and an adapter. Public names: see `__all__`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.train.config import Config
+from tunesmith.train.config import Config, LoopConfig
 from tunesmith.train.output import refuse_finished
 from tunesmith.train.schedule import auto_learning_rate
+from tunesmith.train.tracking import require_trackers, trackers
 
 if TYPE_CHECKING:
-    from tunesmith.train.runs import Context, Rows, finished, run
+    from tunesmith.train.runs import Context, Rows, finished, plan, run
 
-__all__ = ["Config", "Context", "Rows", "auto_learning_rate", "finished", "refuse_finished", "run"]
+__all__ = [
+    "Config",
+    "Context",
+    "LoopConfig",
+    "Rows",
+    "auto_learning_rate",
+    "finished",
+    "plan",
+    "refuse_finished",
+    "require_trackers",
+    "run",
+    "trackers",
+]
 
 
 def __getattr__(name: str) -> Any:

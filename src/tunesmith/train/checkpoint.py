@@ -91,7 +91,6 @@ def check_identity(checkpoint: Path, identity: Mapping[str, str]) -> None:
 def load(checkpoint: Path, trainable: Trainable, optimiser: torch.optim.Optimizer) -> tuple[State, Tensor]:
     """Restore weights, optimiser, random generators; returns the counters and the best weights (P,)."""
     counters = json.loads((checkpoint / COUNTERS).read_text(encoding="utf-8"))["state"]
-    counters["validation"] = {int(step): loss for step, loss in counters["validation"].items()}
     with safe_open(checkpoint / STATE, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     trainable.load(tensors["master"])
@@ -102,7 +101,7 @@ def load(checkpoint: Path, trainable: Trainable, optimiser: torch.optim.Optimize
     torch.set_rng_state(tensors["rng"])
     if "rng_cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["rng_cuda"])
-    return State(**counters), tensors["best"].to(trainable.master.device)
+    return State.restored(counters), tensors["best"].to(trainable.master.device)
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -1,4 +1,8 @@
-"""The knobs of training. One field is one knob; help, schema and reference are generated from here."""
+"""The knobs of training. One field is one knob; help, schema and reference are generated from here.
+
+`Config` says what is trained and how: a run is resumed only with the same values. `LoopConfig` says how it is carried
+out and watched: it changes no weight, and a resumed run may have other values.
+"""
 
 from __future__ import annotations
 
@@ -63,4 +67,27 @@ class Config(Record):
     seed: int = Field(default=42, ge=0, lt=2**31, description="Seed of data order, initial adapter and dropout.")
     output_dir: str = Field(
         default="runs/tunesmith", description="Folder of the run: adapter/, last/, run.json, report.html."
+    )
+
+
+class LoopConfig(Record):
+    """How a run is carried out and watched. Nothing here changes what is learnt."""
+
+    gradient_checkpointing: Literal["auto"] | bool = Field(
+        default="auto",
+        description="Keep only the layers' inputs and compute the rest twice: less memory, about a third more time, "
+        "the same gradients. auto: for as many layers as the plan needs to fit.",
+    )
+    activation_offload: Literal["auto"] | bool = Field(
+        default="auto",
+        description="Keep the inputs of recomputed layers in the host's memory. "
+        "auto: on a GPU, when nothing else fits.",
+    )
+    eval_generate_rows: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        default="auto",
+        description="Validation rows that are answered and graded at every validation; 0: none. "
+        "auto: up to 32, as many as a tenth of the training time allows.",
+    )
+    report_to: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
+        default=(), description="Also send the run's events to these, each an optional package; all write locally."
     )

@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 
-from tunesmith.core.errors import TrainingError
-from tunesmith.core.events import Step, Validated
+from tunesmith.core.events import Noticed, RowLoss, Step, Validated
 from tunesmith.core.records import TokenizedExample
+from tunesmith.model import device
 from tunesmith.model.batch import Batch, pack
 from tunesmith.model.load import Base
 from tunesmith.model.trainable import Trainable
 from tunesmith.train.order import Order, micro_batches
+from tunesmith.train.row_losses import Collector
 from tunesmith.train.schedule import rate_at
+from tunesmith.train.watch import overfitting, refuse_divergence, spike_sentence
 
 Tensor = torch.Tensor
 Loss = Callable[[Base, Batch], tuple[Tensor, Tensor]]
-DIVERGED = 3.0
-"""A loss this many nats above the run's first one, three steps in a row, counts as diverged."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,21 @@ class Plan:
 
 
 @dataclass
+class Generation:
+    """Task metrics by generation: how many validation rows (−1: not decided yet), the seconds spent, what came out."""
+
+    rows: int = -1
+    seconds: float = 0.0
+    metrics: dict[int, dict[str, float]] = field(default_factory=dict)
+
+
+@dataclass
 class State:
-    """What a checkpoint must hold besides the weights, the optimiser's state and the random generators."""
+    """What a checkpoint must hold besides the weights, the optimiser's state and the random generators.
+
+    ``seconds`` are those of the steps, ``validation_seconds`` those of the validation losses. ``micro_batch`` is what
+    became of the plan's when memory ran short (0: it did not).
+    """
 
     step: int = 0
     losses: list[float] = field(default_factory=list)
@@ -54,12 +68,24 @@ class State:
     tokens: int = 0
     target_tokens: int = 0
     seconds: float = 0.0
+    validation_seconds: float = 0.0
     stopped: str = ""
+    micro_batch: int = 0
+    noticed: list[str] = field(default_factory=list)
+    generation: Generation = field(default_factory=Generation)
 
     @property
     def best_loss(self) -> float:
         """Lowest validation loss so far."""
         return self.validation.get(self.best_step, math.inf)
+
+    @classmethod
+    def restored(cls, counters: Mapping[str, Any]) -> State:
+        """The state that `dataclasses.asdict` and JSON made into ``counters`` (JSON makes texts of step numbers)."""
+        generation = dict(counters["generation"])
+        generation["metrics"] = {int(step): values for step, values in generation["metrics"].items()}
+        validation = {int(step): loss for step, loss in counters["validation"].items()}
+        return cls(**{**counters, "validation": validation, "generation": Generation(**generation)})
 
 
 def make_optimiser(trainable: Trainable, plan: Plan) -> torch.optim.AdamW:
@@ -71,17 +97,23 @@ def make_optimiser(trainable: Trainable, plan: Plan) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=True)
 
 
-def accumulate(base: Base, loss: Loss, batches: Sequence[Batch]) -> tuple[float, int]:
+def accumulate(
+    base: Base, loss: Loss, batches: Sequence[Batch], collector: Collector | None = None
+) -> tuple[float, int]:
     """Gradients of a global batch into ``trainable.grad``; mean loss per unit of target weight, and target tokens.
 
     Every micro-batch is divided by the total weight of all of them, so the split into micro-batches changes nothing.
+    ``collector`` gets the loss of every target.
     """
     total = sum(float(batch.weights.sum()) for batch in batches)
+    collector = collector or Collector()
     value, targets = 0.0, 0
     for batch in batches:
         if batch.target_count == 0:
+            collector.add(batch, batch.weights)
             continue
-        micro_loss, _ = loss(base, batch)
+        micro_loss, losses = loss(base, batch)
+        collector.add(batch, losses)
         (micro_loss / total).backward()
         value += float(micro_loss.detach()) / total
         targets += batch.target_count
@@ -111,48 +143,121 @@ def train(
     optimiser: torch.optim.Optimizer,
     state: State,
     validate: Callable[[], float] | None = None,
-) -> Iterator[Step | Validated]:
+    sources: Mapping[str, str] | None = None,
+) -> Iterator[Step | Validated | Noticed]:
     """Run from ``state.step`` to the end, giving an event after every step and every validation.
 
     Between two events all state is consistent: the consumer may save a checkpoint then, or stop. A validation that is
-    due comes before the next step, also when the run was stopped between the two.
+    due comes before the next step, also when the run was stopped between the two. What is noticed about a step comes
+    before the step's own event, so that a checkpoint made at that event holds it. A step for which memory runs out is
+    done again with half the micro-batch, to the same gradient.
+
+    Args:
+        validate: measures the validation loss.
+        sources: row id → file and line, for messages.
 
     Raises:
         TrainingError: the loss is not a number, or it has run away.
+        MemoryError: not even one row at a time fits; everything is as it was before the step.
     """
+    sources = sources or {}
     while True:
         if validate and _validation_due(state, plan):
-            yield _validated(state, plan, validate)
+            yield from _validated(state, plan, validate)
         if state.step >= plan.total_steps or state.stopped:
             break
         begin = time.perf_counter()
-        trainable.begin()
-        base.model.train()
         chosen = [rows[i] for i in plan.order.step(state.step)]
-        batches = [pack(part, base.device) for part in micro_batches(chosen, plan.micro_batch)]
-        value, targets = accumulate(base, loss, batches)
+        work = yield from _gradients(base, trainable, loss, chosen, plan, state)
         norm = _step(trainable, plan, optimiser, state.step)
-        tokens = sum(batch.token_count for batch in batches)
         state.step += 1
-        state.losses.append(value)
-        state.tokens += tokens
-        state.target_tokens += targets
+        state.losses.append(work.loss)
+        state.tokens += work.tokens
+        state.target_tokens += work.targets
         seconds = time.perf_counter() - begin
         state.seconds += seconds
-        _watch(state, norm, chosen)
+        yield from _notice(state, "loss spike", spike_sentence(state.losses, work.rows, sources))
         yield Step(
             step=state.step,
             total_steps=plan.total_steps,
             epoch=state.step / plan.order.steps_per_epoch,
-            loss=value,
+            loss=work.loss,
             learning_rate=optimiser.param_groups[0]["lr"],
             grad_norm=norm,
-            tokens=tokens,
-            target_tokens=targets,
+            tokens=work.tokens,
+            target_tokens=work.targets,
             seconds=seconds,
             example_ids=tuple(row.example_id for row in chosen),
+            row_losses=work.rows,
         )
+        refuse_divergence(state.losses, norm, work.rows, sources)
     state.stopped = state.stopped or "finished"
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the forward and backward passes of a step gave besides the gradient."""
+
+    loss: float
+    targets: int
+    tokens: int
+    rows: tuple[RowLoss, ...]
+
+
+def _gradients(
+    base: Base, trainable: Trainable, loss: Loss, chosen: Sequence[TokenizedExample], plan: Plan, state: State
+) -> Generator[Noticed, None, _Work]:
+    """The gradient of a step, with smaller and smaller micro-batches while memory runs out."""
+    generators = device.random_state()
+    while True:
+        size = state.micro_batch or plan.micro_batch
+        work = _attempt(base, trainable, loss, chosen, size)
+        if work is not None:
+            return work
+        _forget(trainable)
+        device.set_random_state(generators)
+        if size == 1:
+            raise MemoryError(f"step {state.step + 1} does not fit, even with one row at a time")
+        state.micro_batch = min(size, len(chosen)) // 2 or 1
+        text = (
+            f"memory ran out in step {state.step + 1} with {size} rows at a time: from here on it is "
+            f"{state.micro_batch}, with the same {plan.order.per_step} rows in a step, so the result stays the same"
+        )
+        yield from _notice(state, "out of memory", text, state.step + 1)
+
+
+def _attempt(
+    base: Base, trainable: Trainable, loss: Loss, chosen: Sequence[TokenizedExample], size: int
+) -> _Work | None:
+    """One try at a step's gradient; None when memory ran out on the way."""
+    collector = Collector()
+    try:
+        trainable.begin()
+        base.model.train()
+        batches = [pack(part, base.device) for part in micro_batches(chosen, size)]
+        value, targets = accumulate(base, loss, batches, collector)
+        return _Work(value, targets, sum(batch.token_count for batch in batches), collector.rows())
+    except (RuntimeError, MemoryError) as error:
+        if not device.is_out_of_memory(error):
+            raise
+    return None
+
+
+def _forget(trainable: Trainable) -> None:
+    """Drop what an interrupted backward pass left: half a gradient, and bf16 gradients on their way to fp32."""
+    trainable.grad.zero_()
+    for parameter in trainable.parameters.values():
+        if parameter.grad is not None and parameter.grad.dtype != trainable.grad.dtype:
+            parameter.grad = None
+    device.release_memory()
+
+
+def _notice(
+    state: State, what: Literal["loss spike", "overfitting", "out of memory"], text: str, step: int | None = None
+) -> Iterator[Noticed]:
+    if text:
+        state.noticed.append(text)
+        yield Noticed(step=state.step if step is None else step, what=what, text=text)
 
 
 def _validation_due(state: State, plan: Plan) -> bool:
@@ -175,20 +280,10 @@ def _step(trainable: Trainable, plan: Plan, optimiser: torch.optim.Optimizer, st
     return norm
 
 
-def _watch(state: State, norm: float, rows: Sequence[TokenizedExample]) -> None:
-    recent = state.losses[-3:]
-    ran_away = len(state.losses) > 5 and min(recent) > state.losses[0] + DIVERGED
-    if not math.isfinite(state.losses[-1]) or not math.isfinite(norm) or ran_away:
-        raise TrainingError(
-            f"training diverged: loss {state.losses[-1]:.3g}, gradient norm {norm:.3g}",
-            where=f"step {state.step}, rows {', '.join(row.example_id for row in rows[:3])}",
-            rule="the loss must stay finite and near where it began",
-            fix="use a smaller learning_rate (a third of it), and look at the named rows with `tunesmith data show`",
-        )
-
-
-def _validated(state: State, plan: Plan, validate: Callable[[], float]) -> Validated:
+def _validated(state: State, plan: Plan, validate: Callable[[], float]) -> Iterator[Noticed | Validated]:
+    begin = time.perf_counter()
     value = validate()
+    state.validation_seconds += time.perf_counter() - begin
     best = value < state.best_loss
     state.validation[state.step] = value
     if best:
@@ -196,4 +291,5 @@ def _validated(state: State, plan: Plan, validate: Callable[[], float]) -> Valid
     since = sum(step > state.best_step for step in state.validation)
     if plan.patience and since >= plan.patience and state.step < plan.total_steps:
         state.stopped = f"early stopping: {since} validations without a new best after step {state.best_step}"
-    return Validated(step=state.step, loss=value, best=best)
+    yield from _notice(state, "overfitting", overfitting(state.losses, state.validation))
+    yield Validated(step=state.step, loss=value, best=best)

@@ -12,7 +12,17 @@ FOLDERS: Mapping[str, str] = {"lora": "adapter", "full": "model"}
 """Method → where its best weights are."""
 
 RECORD = "run.json"
-_ALL = ("checkpoints", RECORD, "last", "report.html", "report.json", "events.jsonl", *FOLDERS.values())
+_ALL = (
+    "checkpoints",
+    RECORD,
+    "last",
+    "report.html",
+    "report.json",
+    "events.jsonl",
+    "row_losses.jsonl",
+    "tracking",
+    *FOLDERS.values(),
+)
 
 
 def refuse_finished(output: Path, fresh: bool = False) -> None:

@@ -1,82 +1,148 @@
-"""Before the run: will it fit, and how long will it take? Measured with a few real steps on this machine."""
+"""Before the run: will it fit, and how long will it take? Measured with a few real steps on this machine.
+
+And after the run: what became of the estimate.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
-from tunesmith.core.artifacts import Estimate
-from tunesmith.core.errors import TrainingError
+from tunesmith.core.artifacts import Estimate, Outturn
 from tunesmith.core.records import TokenizedExample
 from tunesmith.model import device
 from tunesmith.model.batch import pack
 from tunesmith.model.load import Base
+from tunesmith.model.recompute import decoder_layers
 from tunesmith.model.trainable import Trainable
-from tunesmith.train.loop import Loss, Plan, accumulate
-from tunesmith.train.order import micro_batches
+from tunesmith.train.config import LoopConfig
+from tunesmith.train.fit import WRITING, Fit, choose, later_bytes
+from tunesmith.train.loop import Loss, Plan, accumulate, validation_loss
+from tunesmith.train.order import Order, micro_batches
 
 SPREAD = 0.15
 """Half-width of the stated ranges, as a share."""
 
+TIMED_STEPS, TIMED_SECONDS = 3, 4.0
+"""Steps that are timed at most, and the seconds after which no other one begins."""
 
-def estimate(base: Base, trainable: Trainable, loss: Loss, rows: Sequence[TokenizedExample], plan: Plan) -> Estimate:
-    """Time and memory of the whole run, from real forward and backward passes.
+MOST_LOOKED_UP = 5_000_000
+"""Steps of a begun epoch times rows, up to which the tokens of its steps are counted one by one."""
 
-    The longest possible micro-batch runs first, so that a run that does not fit fails now and not after an hour.
-    Weights, optimiser and random generators are left as they were.
-
-    Raises:
-        TrainingError: the longest batch cannot fit into the memory that is free; the message has the numbers.
-    """
-    longest = sorted(rows, key=lambda row: -len(row.tokens))[: plan.micro_batch]
-    _require_room(base, trainable, sum(len(row.tokens) for row in longest))
-    with torch.random.fork_rng():
-        rate = _rate(base, trainable, loss, longest, rows, plan)
-    trainable.grad.zero_()
-    return _extrapolate(base, trainable, rows, plan, rate)
+UPDATE_PASSES = 10
+"""The update of a weight moves about ten times what the norm of the gradient reads."""
 
 
-def _rate(
+@dataclass(frozen=True)
+class _Rates:
+    """Seconds: of a token forward and backward, of a weight update, of a token of validation."""
+
+    token: float
+    update: float
+    validation_token: float
+
+
+def estimate(
     base: Base,
     trainable: Trainable,
     loss: Loss,
-    longest: Sequence[TokenizedExample],
     rows: Sequence[TokenizedExample],
+    validation: Sequence[TokenizedExample],
     plan: Plan,
-) -> float:
-    """Tokens a second of forward and backward, the longest batch first and not timed."""
-    trainable.begin()
-    base.model.train()
-    accumulate(base, loss, [pack(longest, base.device)])
-    seconds, tokens = 0.0, 0
-    for step in range(min(2, plan.total_steps)):
-        for part in micro_batches([rows[i] for i in plan.order.step(step)], plan.micro_batch):
-            batch = pack(part, base.device)
-            begin = time.perf_counter()
-            accumulate(base, loss, [batch])
-            seconds += time.perf_counter() - begin
-            tokens += batch.token_count
-    return tokens / seconds
-
-
-def _extrapolate(
-    base: Base, trainable: Trainable, rows: Sequence[TokenizedExample], plan: Plan, rate: float
+    config: LoopConfig,
 ) -> Estimate:
-    share = plan.total_steps / plan.order.steps_per_epoch
-    tokens = int(sum(len(row.tokens) for row in rows) * share)
-    targets = int(sum(row.trained_tokens for row in rows) * share)
-    seconds = tokens / rate
-    peak = device.peak_memory()
+    """Time and memory of the whole run, from real forward and backward passes.
+
+    The longest possible micro-batch runs first, so that a run that does not fit fails now and not after an hour; where
+    it does not fit as configured, smaller micro-batches, recompute and offload are tried. The model is left set to
+    what was chosen; weights, optimiser and random generators are as they were.
+
+    Raises:
+        TrainingError: nothing fits; the message has the numbers.
+    """
+    where = base.device
+    earlier, held, free = device.peak_memory(where), device.used_memory(where), device.free_memory(where)
+    generators = device.random_state()
+    fit = choose(base, trainable, loss, rows, plan, config)
+    rates = _rates(base, trainable, loss, rows, validation, plan, fit)
+    device.set_random_state(generators)
+    later = later_bytes(trainable, begun=False)
+    writing = trainable.master.numel() * WRITING if base.device.type == "cpu" else 0
+    peak = held + later + max(fit.activations, writing)
+    tokens, targets = run_tokens(rows, plan.order, plan.total_steps)
+    validations = plan.total_steps // plan.eval_steps + (plan.total_steps % plan.eval_steps > 0)
+    validation_tokens = validations * sum(len(row.tokens) for row in validation)
+    steps = tokens * rates.token + plan.total_steps * rates.update
+    seconds = steps + validation_tokens * rates.validation_token
     return Estimate(
         steps=plan.total_steps,
         tokens=tokens,
         target_tokens=targets,
         flops=training_flops(base, trainable, tokens, targets),
         seconds=(seconds * (1 - SPREAD), seconds * (1 + SPREAD)),
-        peak_memory_bytes=(peak, int(peak * (1 + SPREAD))),
-        tokens_per_second=rate,
+        peak_memory_bytes=(int(peak * (1 - SPREAD)), int(peak * (1 + SPREAD))),
+        tokens_per_second=tokens / steps,
+        validations=validations,
+        micro_batch=fit.micro_batch,
+        layers=len(decoder_layers(base.model)),
+        recomputed_layers=fit.recomputed,
+        activation_offload=fit.offload,
+        free_memory_bytes=free,
+        earlier_peak_bytes=earlier,
+        gemm_flops=device.gemm_speed(base.device),
+    )
+
+
+def _rates(
+    base: Base,
+    trainable: Trainable,
+    loss: Loss,
+    rows: Sequence[TokenizedExample],
+    validation: Sequence[TokenizedExample],
+    plan: Plan,
+    fit: Fit,
+) -> _Rates:
+    """Speeds from the run's own first steps; the longest micro-batch went before, so nothing is cold."""
+    seconds, tokens = 0.0, 0
+    for step in range(min(TIMED_STEPS, plan.total_steps)):
+        trainable.begin()
+        base.model.train()
+        begin = time.perf_counter()
+        chosen = [rows[i] for i in plan.order.step(step)]
+        batches = [pack(part, base.device) for part in micro_batches(chosen, fit.micro_batch)]
+        accumulate(base, loss, batches)
+        device.synchronise(base.device)
+        seconds += time.perf_counter() - begin
+        tokens += sum(batch.token_count for batch in batches)
+        if seconds > TIMED_SECONDS:
+            break
+    update = UPDATE_PASSES * device.fastest(lambda: float(trainable.grad.norm()), 3)
+    trainable.grad.zero_()
+    begin = time.perf_counter()
+    part = validation[: 2 * fit.micro_batch]
+    validation_loss(base, trainable, loss, part, fit.micro_batch)
+    each = (time.perf_counter() - begin) / sum(len(row.tokens) for row in part)
+    return _Rates(seconds / tokens, update, each)
+
+
+def run_tokens(rows: Sequence[TokenizedExample], order: Order, steps: int) -> tuple[int, int]:
+    """Tokens and trained tokens of a run, exactly: whole epochs, and the rows of the last one that it gets to.
+
+    Where looking up these rows would take too long, the begun epoch counts by its share of the steps.
+    """
+    lengths = [len(row.tokens) for row in rows]
+    targets = [row.trained_tokens for row in rows]
+    epochs, left = divmod(steps, order.steps_per_epoch)
+    if left * len(rows) > MOST_LOOKED_UP:
+        share = steps / order.steps_per_epoch
+        return round(sum(lengths) * share), round(sum(targets) * share)
+    rest = [i for step in range(epochs * order.steps_per_epoch, steps) for i in order.step(step)]
+    return (
+        epochs * sum(lengths) + sum(lengths[i] for i in rest),
+        epochs * sum(targets) + sum(targets[i] for i in rest),
     )
 
 
@@ -97,26 +163,36 @@ def training_flops(base: Base, trainable: Trainable, tokens: int, targets: int) 
     return (4.0 * linear + 6.0 * trainable.master.numel()) * tokens + 4.0 * head * targets
 
 
-def activation_bytes(base: Base, tokens: int) -> int:
-    """What the backward pass keeps for ``tokens`` packed tokens: 8·W + 4·F elements a layer, a token.
+def sentence(planned: Estimate, wanted_micro_batch: int) -> str:
+    """The plan in one line, with what had to be given up to fit."""
+    low, high = (seconds / 60 for seconds in planned.seconds)
+    least, most = (size / 1024**3 for size in planned.peak_memory_bytes)
+    extras = []
+    if planned.micro_batch != wanted_micro_batch:
+        extras.append(f"{planned.micro_batch} rows at a time instead of {wanted_micro_batch}, to fit the memory")
+    if planned.recomputed_layers:
+        where = ", their inputs in the host's memory" if planned.activation_offload else ""
+        extras.append(f"{planned.recomputed_layers} of {planned.layers} layers recomputed{where}")
+    return "; ".join(
+        [
+            f"plan: {planned.steps} steps, {planned.tokens:,} tokens, {planned.flops:.2g} floating-point operations, "
+            f"{low:.1f} to {high:.1f} minutes, peak memory {least:.1f} to {most:.1f} GiB",
+            *extras,
+        ]
+    )
 
-    A lower bound for refusing hopeless runs; the estimate itself is measured.
-    """
-    config = base.config
-    width, inner = config.hidden_size, getattr(config, "intermediate_size", 4 * config.hidden_size)
-    return int(tokens * config.num_hidden_layers * (8 * width + 4 * inner) * base.dtype.itemsize)
 
-
-def _require_room(base: Base, trainable: Trainable, tokens: int) -> None:
-    if base.device.type != "cpu":
-        return
-    needed = activation_bytes(base, tokens) + 2 * trainable.master.numel() * 4
-    free = device.available_memory()
-    if needed > free:
-        gib = 1024**3
-        raise TrainingError(
-            f"the longest batch ({tokens} tokens) needs about {needed / gib:.1f} GiB, {free / gib:.1f} GiB are free",
-            where="per_device_train_batch_size",
-            rule="activations, gradients and optimiser state must fit into memory",
-            fix="lower per_device_train_batch_size (and raise gradient_accumulation_steps), or shorten the rows",
-        )
+def outturn(planned: Estimate, steps: int, seconds: float, peak: int) -> Outturn:
+    """What a run of ``steps`` steps really took, beside its estimate; one that stopped early counts by its steps."""
+    expected = sum(planned.seconds) / 2 * steps / planned.steps
+    memory = sum(planned.peak_memory_bytes) / 2
+    time_share, memory_share = seconds / expected - 1, peak / memory - 1
+    gib = 1024**3
+    return Outturn(
+        seconds=seconds,
+        seconds_share=time_share,
+        peak_memory_bytes=peak,
+        peak_memory_share=memory_share,
+        sentence=f"the plan said {expected:.0f} s and {memory / gib:.2f} GiB; it was {seconds:.0f} s "
+        f"({100 * time_share:+.0f} %) and {peak / gib:.2f} GiB ({100 * memory_share:+.0f} %)",
+    )

@@ -16,27 +16,29 @@ from types import FrameType
 import torch
 
 from tunesmith.core import store
-from tunesmith.core.artifacts import AdapterCard, Canary, Check, RunRecord
+from tunesmith.core.artifacts import AdapterCard, Canary, Check, Estimate, RunRecord
 from tunesmith.core.errors import ConfigError, InputError, Interrupted, TrainingError
-from tunesmith.core.events import Emit, Note, Saved, Step, Validated, ignore
+from tunesmith.core.events import Emit, Note, Noticed, Saved, Step, Validated, ignore
 from tunesmith.core.protocols import Renderer
 from tunesmith.core.records import TokenizedExample, digest_of
 from tunesmith.model import device
 from tunesmith.model.adapters import adapter_digest
 from tunesmith.model.load import Base, fingerprint
 from tunesmith.model.lora import LoRASpec
+from tunesmith.model.recompute import set_recompute
 from tunesmith.model.resolve import CARD, TEMPLATE
 from tunesmith.model.trainable import KINDS, Options, Trainable
-from tunesmith.train import checkpoint, verify
-from tunesmith.train.config import Config
+from tunesmith.train import checkpoint, preflight, row_losses, verify
+from tunesmith.train.config import Config, LoopConfig
+from tunesmith.train.generation import Measure, measure_answers
 from tunesmith.train.loop import Loss, Plan, State, make_optimiser, train, validation_loss
 from tunesmith.train.order import Order
 from tunesmith.train.output import FOLDERS, RECORD, prepare_output, refuse_finished
-from tunesmith.train.preflight import estimate
 from tunesmith.train.sft import loss as sft_loss
 
 Tensor = torch.Tensor
 TASKS: Mapping[str, Loss] = {"sft": sft_loss}
+EVENTS = "events.jsonl"
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Context:
-    """What a run is told about its surroundings."""
+    """What a run is told about its surroundings.
+
+    ``sources`` are file and line of each row id. ``measure`` grades answers to validation rows; see `generation`.
+    """
 
     base: Base
     renderer: Renderer
@@ -59,6 +64,17 @@ class Context:
     origins: Mapping[str, str] = field(default_factory=dict)
     emit: Emit = ignore
     fresh: bool = False
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    measure: Measure | None = None
+
+
+@dataclass(frozen=True)
+class _Before:
+    """The model before training: its weights (P,) and what it made of the neutral texts."""
+
+    weights: Tensor
+    canaries: tuple[Canary, ...]
 
 
 @dataclass
@@ -73,10 +89,10 @@ class _Run:
     optimiser: torch.optim.AdamW
     state: State
     best: Tensor
-    initial: Tensor
-    base_canaries: tuple[Canary, ...]
+    before: _Before
     checks: list[Check] = field(default_factory=list)
     reload: verify.Reload | None = None
+    planned: Estimate | None = None
 
     @property
     def loss(self) -> Loss:
@@ -146,29 +162,45 @@ def run(config: Config, rows: Rows, context: Context) -> RunRecord:
     run_ = _begin(config, rows, context)
     prepare_output(output, context.fresh)  # only now may an earlier run be removed: this one can begin
     _resume(run_, output / "checkpoints")
-    planned = estimate(context.base, run_.trainable, run_.loss, rows.train, run_.plan)
-    context.emit(Note(text=plan_sentence(planned.seconds, planned.peak_memory_bytes, planned.steps, planned.tokens)))
+    _plan(run_)
     try:
         _train(run_)
         record = _finish(run_)
     finally:
+        set_recompute(context.base.model, 0)
         if run_.reload is not None:
             run_.reload.kill()
-    record = record.model_copy(update={"estimate": planned})
+    if record.outturn is not None:
+        context.emit(Note(text=record.outturn.sentence))
     store.write_text(output / RECORD, record.model_dump_json(indent=2) + "\n")
     store.remove(output / "checkpoints")
     _refuse_failed(record, output)
     return record
 
 
-def plan_sentence(seconds: tuple[float, float], memory: tuple[int, int], steps: int, tokens: int) -> str:
-    """The plan in one line."""
-    low, high = (s / 60 for s in seconds)
-    gib = 1024**3
-    return (
-        f"plan: {steps} steps, {tokens:,} tokens, {low:.1f} to {high:.1f} minutes, "
-        f"peak memory {memory[0] / gib:.1f} to {memory[1] / gib:.1f} GiB"
+def plan(config: Config, rows: Rows, context: Context) -> Estimate:
+    """What a run would take, and how it would be carried out to fit into memory. Nothing is written or kept.
+
+    Raises:
+        TrainingError: nothing fits; the message has the numbers.
+    """
+    run_ = _begin(config, rows, context)
+    _plan(run_)
+    assert run_.planned is not None
+    set_recompute(context.base.model, 0)
+    return run_.planned
+
+
+def _plan(run_: _Run) -> None:
+    """Estimate the run; take over the micro-batch that fits, unless a checkpoint knows a smaller one."""
+    context, state = run_.context, run_.state
+    planned = preflight.estimate(
+        context.base, run_.trainable, run_.loss, run_.rows.train, run_.rows.validation, run_.plan, context.loop
     )
+    run_.planned = planned
+    if planned.micro_batch != run_.plan.micro_batch and not state.micro_batch:
+        state.micro_batch = planned.micro_batch
+    context.emit(Note(text=preflight.sentence(planned, run_.plan.micro_batch)))
 
 
 def _begin(config: Config, rows: Rows, context: Context) -> _Run:
@@ -186,16 +218,16 @@ def _begin(config: Config, rows: Rows, context: Context) -> _Run:
     trainable = KINDS[config.method](base, Options(spec, config.seed, config.model))
     base_canaries = verify.canaries(base, context.renderer, "")
     isolation = verify.packing_isolation(base, rows.train)
-    plan = make_plan(config, len(rows.train))
+    planned = make_plan(config, len(rows.train))
     checks = [
         verify.mask_coverage(rows.train),
         verify.stop_trained(rows.train, context.renderer.stop_ids),
         isolation,
     ]
     master = trainable.master
-    optimiser = make_optimiser(trainable, plan)
-    initial = master.clone()
-    return _Run(config, rows, context, trainable, plan, optimiser, State(), initial, initial, base_canaries, checks)
+    optimiser = make_optimiser(trainable, planned)
+    before = _Before(master.clone(), base_canaries)
+    return _Run(config, rows, context, trainable, planned, optimiser, State(), before.weights, before, checks)
 
 
 def make_plan(config: Config, rows: int) -> Plan:
@@ -220,43 +252,78 @@ def make_plan(config: Config, rows: int) -> Plan:
 
 
 def _resume(run_: _Run, folder: Path) -> None:
+    """Go back to the newest checkpoint, and cut the logs back to it: what came later is going to happen again."""
     found = checkpoint.latest(folder, run_.context.emit)
-    if found is None:
-        return
-    checkpoint.check_identity(found, run_.identity())
-    run_.state, run_.best = checkpoint.load(found, run_.trainable, run_.optimiser)
-    run_.context.emit(Note(text=f"resumed from step {run_.state.step} ({found.name})"))
+    if found is not None:
+        checkpoint.check_identity(found, run_.identity())
+        run_.state, run_.best = checkpoint.load(found, run_.trainable, run_.optimiser)
+        run_.context.emit(Note(text=f"resumed from step {run_.state.step} ({found.name})"))
+    for name in (EVENTS, row_losses.FILE):
+        row_losses.trim(run_.context.output_dir / name, run_.state.step)
 
 
 def _train(run_: _Run) -> None:
     context, state = run_.context, run_.state
 
     def validate() -> float:
-        return validation_loss(context.base, run_.trainable, run_.loss, run_.rows.validation, run_.plan.micro_batch)
+        size = state.micro_batch or run_.plan.micro_batch
+        return validation_loss(context.base, run_.trainable, run_.loss, run_.rows.validation, size)
 
     arguments = (context.base, run_.trainable, run_.loss, run_.rows.train, run_.plan, run_.optimiser, state, validate)
     with _stop_requests() as requested:
-        for event in train(*arguments):
-            _tell(context, event)
-            if isinstance(event, Validated):
-                if event.best:
-                    run_.best = run_.trainable.master.clone()
-                _save_checkpoint(run_)
-                _start_first_reload(run_)
-            elif requested and isinstance(event, Step):
-                _save_checkpoint(run_)
-                raise Interrupted(
-                    f"stopped by {requested[0]} after step {state.step} of {run_.plan.total_steps}",
-                    where=str(context.output_dir / "checkpoints"),
-                    rule="a checkpoint was written; the same command goes on from it",
-                    fix="run the same `tunesmith train` command again to resume",
-                )
+        try:
+            for event in train(*arguments, context.sources):
+                _take(run_, event)
+                if requested and isinstance(event, Step):
+                    _save_checkpoint(run_)
+                    raise Interrupted(
+                        f"stopped by {requested[0]} after step {state.step} of {run_.plan.total_steps}",
+                        where=str(context.output_dir / "checkpoints"),
+                        rule="a checkpoint was written; the same command goes on from it",
+                        fix="run the same `tunesmith train` command again to resume",
+                    )
+        except MemoryError as error:
+            _save_checkpoint(run_)
+            raise TrainingError(
+                f"memory ran out: {error}",
+                where=str(context.output_dir / "checkpoints"),
+                rule="a row with its activations must fit; a checkpoint of the step before was written",
+                fix="free memory, or set gradient_checkpointing: true, and run the same command again to go on; "
+                "or shorten the longest rows (max_length) and start again with --fresh",
+            ) from error
 
 
-def _tell(context: Context, event: Step | Validated | Saved) -> None:
-    """An event goes to whoever listens, and into the run's folder."""
+def _take(run_: _Run, event: Step | Validated | Noticed) -> None:
+    """Add to an event what only the run knows, tell it to everybody, and save what it asks for."""
+    context, state = run_.context, run_.state
+    if isinstance(event, Step):
+        row_losses.write(context.output_dir, event.step, event.row_losses)
+        peak = device.peak_memory(context.base.device)
+        event = event.model_copy(update={"utilisation": _utilisation(run_, event), "memory_bytes": peak})
+    if isinstance(event, Validated) and context.measure is not None and run_.planned is not None:
+        seconds = sum(run_.planned.seconds) / 2
+        adapter, validations = run_.trainable.adapter, run_.planned.validations
+        metrics = measure_answers(state, context.measure, context.loop, adapter, seconds, validations, context.emit)
+        event = event.model_copy(update={"metrics": metrics})
+    _tell(context, event)
+    if isinstance(event, Validated):
+        if event.best:
+            run_.best = run_.trainable.master.clone()
+        _save_checkpoint(run_)
+        _start_first_reload(run_)
+
+
+def _utilisation(run_: _Run, event: Step) -> float:
+    if run_.planned is None or not run_.planned.gemm_flops or not event.seconds:
+        return 0.0
+    flops = preflight.training_flops(run_.context.base, run_.trainable, event.tokens, event.target_tokens)
+    return flops / event.seconds / run_.planned.gemm_flops
+
+
+def _tell(context: Context, event: Step | Validated | Noticed | Saved) -> None:
+    """An event goes to whoever listens, and into the run's folder; the losses of rows have a file of their own."""
     context.emit(event)
-    store.append_line(context.output_dir / "events.jsonl", event.model_dump_json())
+    store.append_line(context.output_dir / EVENTS, event.model_dump_json(exclude={"row_losses"}))
 
 
 @contextmanager
@@ -339,12 +406,12 @@ def _finish(run_: _Run) -> RunRecord:
         run_.checks.append(run_.reload.check())
     last = _write(run_, "last")
     _tell(context, Saved(step=run_.state.step, path=str(last), what="last"))
-    run_.checks.append(verify.every_weight_moved(trainable, run_.initial, run_.state.step))
+    run_.checks.append(verify.every_weight_moved(trainable, run_.before.weights, run_.state.step))
     trainable.load(run_.best)
     best = _write(run_, FOLDERS[run_.config.method])
     _tell(context, Saved(step=run_.state.best_step, path=str(best), what="best"))
     tuned = verify.canaries(base, context.renderer, trainable.adapter)
-    run_.checks.append(verify.adapter_differs(run_.base_canaries, tuned))
+    run_.checks.append(verify.adapter_differs(run_.before.canaries, tuned))
     threads, _ = device.choose_threads()
     reload = verify.Reload("reload, last save", best, base.folder, base.dtype, threads)
     run_.reload = reload
@@ -353,26 +420,35 @@ def _finish(run_: _Run) -> RunRecord:
 
 
 def _record(run_: _Run, best: Path) -> RunRecord:
-    state, context = run_.state, run_.context
+    state, context, planned = run_.state, run_.context, run_.planned
     digest = adapter_digest(best) if run_.trainable.kind == "lora" else fingerprint(best)
+    peak = device.peak_memory(context.base.device)
+    flops = preflight.training_flops(context.base, run_.trainable, state.tokens, state.target_tokens)
+    used = state.seconds + state.validation_seconds
     return RunRecord(
         run_id=run_id(run_.identity()),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        config=run_.config.model_dump(mode="json"),
+        config={**run_.config.model_dump(mode="json"), **context.loop.model_dump(mode="json")},
         origins=dict(context.origins),
         dataset_digest=run_.rows.dataset_digest,
         base_fingerprint=context.base.fingerprint,
         renderer_digest=context.renderer.digest,
         seed=run_.config.seed,
         environment=device.environment(),
+        estimate=planned,
+        outturn=preflight.outturn(planned, state.step, used, peak) if planned else None,
         steps=state.step,
         seconds=state.seconds,
         tokens=state.tokens,
         target_tokens=state.target_tokens,
         train_losses=tuple(state.losses),
         validation_losses=state.validation,
+        task_metrics=state.generation.metrics,
+        task_metric_rows=max(0, state.generation.rows),
         best_step=state.best_step,
-        peak_memory_bytes=device.peak_memory(),
+        peak_memory_bytes=max(peak, planned.earlier_peak_bytes if planned else 0),
+        utilisation=flops / state.seconds / planned.gemm_flops if planned and state.seconds else 0.0,
+        noticed=tuple(state.noticed),
         adapter_digest=digest,
         checks=tuple(run_.checks),
         stopped=state.stopped,
