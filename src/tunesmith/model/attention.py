@@ -24,7 +24,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 IMPLEMENTATION = "tunesmith"
 
-LONG_DOCUMENT = 384
+LONG_DOCUMENT = 640
 """From this many tokens on the fused kernel is faster than the padded block (`python -m benchmarks attention`)."""
 
 WASTE = 1.25
