@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 STAGES: Mapping[str, Any] = {
     "data": curate.Config,
     "train": training.Config,
+    "adapter": training.AdapterConfig,
     "evaluate": evaluate.Config,
     "serve": serve.Config,
 }
@@ -76,6 +77,11 @@ class Project:
         return self.settings.stage("train", training.Config)
 
     @property
+    def adapter(self) -> training.AdapterConfig:
+        """The shape of the adapter."""
+        return self.settings.stage("adapter", training.AdapterConfig)
+
+    @property
     def output_dir(self) -> Path:
         """Folder of the run."""
         return Path(self.config.output_dir)
@@ -97,7 +103,9 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
     Raises:
         ConfigError: unknown keys, impossible values; all problems are shown together.
     """
-    return _with_whole_paths(configuration.load(path, STAGES, overrides), path)
+    settings = _with_whole_paths(configuration.load(path, STAGES, overrides), path)
+    training.refuse_unread(settings.stage("train", training.Config).method, settings.origins)
+    return settings
 
 
 def load_evaluation(path: Path | None, overrides: Sequence[str] = (), models: Sequence[str] = ()) -> Settings:
@@ -267,9 +275,9 @@ def tokenise(project: Project, split: str) -> list[TokenizedExample]:
 def load_engine(project: Project) -> Engine:
     """The base in memory, once per project."""
     if project.engine is None:
-        project.engine = serve.open_engine(
-            project.folder, project.config.dtype, project.emit, serve.public_name(project.config.model)
-        )
+        config = project.config
+        form = config.dtype + ("-nf4" if config.method == "qlora" else "")
+        project.engine = serve.open_engine(project.folder, form, project.emit, serve.public_name(config.model))
     return project.engine
 
 
@@ -293,7 +301,7 @@ def train(project: Project, fresh: bool = False) -> RunRecord:
     """
     base, config = load_engine(project).base, project.config
     if _is_unjudged(project.output_dir) and not fresh:
-        record = training.finished(config, project.dataset.card.digest, base, project.renderer)
+        record = training.finished(config, project.adapter, project.dataset.card.digest, base, project.renderer)
         project.emit(Note(text=f"{project.output_dir} is trained already; what is missing is its verdict"))
         return _with_rows(project, record)
     project.emit(Stage(title="training", detail=f"{project.config.method}, {len(project.dataset.of('train'))} rows"))
@@ -307,7 +315,7 @@ def train(project: Project, fresh: bool = False) -> RunRecord:
         emit=project.emit,
         fresh=fresh,
     )
-    return _with_rows(project, training.run(config, rows, context))
+    return _with_rows(project, training.run(config, project.adapter, rows, context))
 
 
 def _with_rows(project: Project, record: RunRecord) -> RunRecord:
@@ -327,12 +335,13 @@ def judge(project: Project) -> Report:
     assert project.baseline is not None
     project.emit(Stage(title="judging", detail="the saved weights against the base, on the same held-out rows"))
     name = project.output_dir.name
-    if project.config.method == "lora":
+    weights = project.output_dir / training.weights_folder(project.config.method)
+    if project.config.method != "full":
         engine = load_engine(project)
-        engine.add_adapter(name, project.output_dir / "adapter")
+        engine.add_adapter(name, weights)
         tuned = LocalSampler(engine, project.renderer, adapter=name, name="tuned")
     else:
-        engine = serve.open_engine(project.output_dir / "model", project.config.dtype, project.emit)
+        engine = serve.open_engine(weights, project.config.dtype, project.emit)
         tuned = LocalSampler(engine, project.renderer, name="tuned")
     return _evaluate(project, [project.baseline, tuned])
 
@@ -346,7 +355,7 @@ def _evaluate(project: Project, samplers: Sequence[Sampler]) -> Report:
 def register(project: Project, run: RunRecord, report: Report) -> Outcome:
     """Keep run, report and adapter in the workspace under the run's name, and write the report's page."""
     workspace, output = project.workspace, project.output_dir
-    folder = output / ("adapter" if project.config.method == "lora" else "model")
+    folder = output / training.weights_folder(project.config.method)
 
     def fill(target: Path) -> None:
         for path in sorted(folder.iterdir()):
