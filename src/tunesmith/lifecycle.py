@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 STAGES: Mapping[str, Any] = {
     "data": curate.Config,
     "train": training.Config,
+    "adapter": training.AdapterConfig,
     "loop": training.LoopConfig,
     "evaluate": evaluate.Config,
     "serve": serve.Config,
@@ -78,6 +79,11 @@ class Project:
         return self.settings.stage("train", training.Config)
 
     @property
+    def adapter(self) -> training.AdapterConfig:
+        """The shape of the adapter."""
+        return self.settings.stage("adapter", training.AdapterConfig)
+
+    @property
     def loop(self) -> training.LoopConfig:
         """How training is carried out and watched."""
         return self.settings.stage("loop", training.LoopConfig)
@@ -104,7 +110,9 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
     Raises:
         ConfigError: unknown keys, impossible values; all problems are shown together.
     """
-    return _with_whole_paths(configuration.load(path, STAGES, overrides), path)
+    settings = _with_whole_paths(configuration.load(path, STAGES, overrides), path)
+    training.refuse_unread(settings.stage("train", training.Config).method, settings.origins)
+    return settings
 
 
 def load_evaluation(path: Path | None, overrides: Sequence[str] = (), models: Sequence[str] = ()) -> Settings:
@@ -276,9 +284,9 @@ def tokenise(project: Project, split: str) -> list[TokenizedExample]:
 def load_engine(project: Project) -> Engine:
     """The base in memory, once per project."""
     if project.engine is None:
-        project.engine = serve.open_engine(
-            project.folder, project.config.dtype, project.emit, serve.public_name(project.config.model)
-        )
+        config = project.config
+        form = config.dtype + ("-nf4" if config.method == "qlora" else "")
+        project.engine = serve.open_engine(project.folder, form, project.emit, serve.public_name(config.model))
     return project.engine
 
 
@@ -302,34 +310,27 @@ def train(project: Project, fresh: bool = False) -> RunRecord:
     """
     base, config = load_engine(project).base, project.config
     if _is_unjudged(project.output_dir) and not fresh:
-        record = training.finished(config, project.dataset.card.digest, base, project.renderer)
+        record = training.finished(config, project.adapter, project.dataset.card.digest, base, project.renderer)
         project.emit(Note(text=f"{project.output_dir} is trained already; what is missing is its verdict"))
         return _with_rows(project, record)
     project.emit(Stage(title="training", detail=f"{project.config.method}, {len(project.dataset.of('train'))} rows"))
-    rows = _rows(project)
-    values = project.settings.as_dict()
-    with training.trackers(project.loop.report_to, project.output_dir, values, project.emit) as emit:
-        return _with_rows(project, training.run(config, rows, _context(project, fresh, emit)))
+    values, wanted = project.settings.as_dict(), project.loop.report_to
+    with training.trackers(wanted, project.output_dir, values, project.emit) as emit:
+        return _with_rows(project, training.run(*_inputs(project, fresh, emit)))
 
 
 def plan(project: Project) -> Estimate:
-    """What training would take on this machine, from a few real steps; nothing is written.
-
-    Raises:
-        TrainingError: it does not fit into memory.
-    """
+    """What training would take on this machine, from a few real steps; nothing is written."""
     load_engine(project)
     project.emit(Stage(title="planning", detail="a few real steps, the longest batch first"))
-    return training.plan(project.config, _rows(project), _context(project, False, project.emit))
+    return training.plan(*_inputs(project, False, project.emit))
 
 
-def _rows(project: Project) -> training.Rows:
-    return training.Rows(tokenise(project, "train"), tokenise(project, "validation"), project.dataset.card.digest)
-
-
-def _context(project: Project, fresh: bool, emit: Emit) -> training.Context:
-    examples = project.dataset.examples
-    return training.Context(
+def _inputs(
+    project: Project, fresh: bool, emit: Emit
+) -> tuple[training.Config, training.AdapterConfig, training.Rows, training.Context]:
+    rows = training.Rows(tokenise(project, "train"), tokenise(project, "validation"), project.dataset.card.digest)
+    context = training.Context(
         base=load_engine(project).base,
         renderer=project.renderer,
         chat_template=project.config.chat_template,
@@ -338,20 +339,18 @@ def _context(project: Project, fresh: bool, emit: Emit) -> training.Context:
         emit=emit,
         fresh=fresh,
         loop=project.loop,
-        sources={example.id: str(example.source) for example in examples if example.source.path},
+        sources={row.id: str(row.source) for row in project.dataset.examples if row.source.path},
         measure=_grader(project),
     )
+    return project.config, project.adapter, rows, context
 
 
 def _grader(project: Project) -> Callable[[str, int], Mapping[str, float]] | None:
     """Task metrics of the weights in training, on a fixed part of the validation rows."""
     from tunesmith.model.sample import LocalSampler
 
-    engine, renderer, config = (
-        load_engine(project),
-        project.renderer,
-        project.settings.stage("evaluate", evaluate.Config),
-    )
+    engine, renderer = load_engine(project), project.renderer
+    config = project.settings.stage("evaluate", evaluate.Config)
     rows = evaluate.fixed_rows(project.dataset.of("validation"))
 
     def measure(adapter: str, count: int) -> Mapping[str, float]:
@@ -379,12 +378,13 @@ def judge(project: Project) -> Report:
     assert project.baseline is not None
     project.emit(Stage(title="judging", detail="the saved weights against the base, on the same held-out rows"))
     name = project.output_dir.name
-    if project.config.method == "lora":
+    weights = project.output_dir / training.weights_folder(project.config.method)
+    if project.config.method != "full":
         engine = load_engine(project)
-        engine.add_adapter(name, project.output_dir / "adapter")
+        engine.add_adapter(name, weights)
         tuned = LocalSampler(engine, project.renderer, adapter=name, name="tuned")
     else:
-        engine = serve.open_engine(project.output_dir / "model", project.config.dtype, project.emit)
+        engine = serve.open_engine(weights, project.config.dtype, project.emit)
         tuned = LocalSampler(engine, project.renderer, name="tuned")
     return _evaluate(project, [project.baseline, tuned])
 
@@ -398,7 +398,7 @@ def _evaluate(project: Project, samplers: Sequence[Sampler]) -> Report:
 def register(project: Project, run: RunRecord, report: Report) -> Outcome:
     """Keep run, report and adapter in the workspace under the run's name, and write the report's page."""
     workspace, output = project.workspace, project.output_dir
-    folder = output / ("adapter" if project.config.method == "lora" else "model")
+    folder = output / training.weights_folder(project.config.method)
 
     def fill(target: Path) -> None:
         for path in sorted(folder.iterdir()):

@@ -18,7 +18,7 @@ from tunesmith.model.batch import pack
 from tunesmith.model.load import Base, load_base
 from tunesmith.model.lora import LoRASpec
 from tunesmith.model.recompute import decoder_layers, set_recompute
-from tunesmith.model.trainable import KINDS, Options, Trainable
+from tunesmith.model.trainable import KINDS, Options, Trainable, make_trainable
 from tunesmith.train import LoopConfig, fit, preflight
 from tunesmith.train.fit import Fit, candidates
 from tunesmith.train.loop import State, accumulate, make_optimiser, train
@@ -28,8 +28,10 @@ from tunesmith.train.sft import loss
 
 def with_dropout(model: Path, kind: str, dtype: torch.dtype) -> tuple[Base, Trainable]:
     base = load_base(model, dtype)
-    trainable = KINDS[kind](base, Options(LoRASpec(4, 8, dropout=0.2), 0, "tiny"))
-    if kind == "lora":
+    lora = LoRASpec(4, 8, dropout=0.2, magnitude=kind == "dora")
+    method = "lora" if kind == "dora" else kind
+    trainable = make_trainable(method, base, Options(lora, 0, "tiny", virtual_tokens=3, bottleneck_size=4))
+    if trainable.is_adapter:
         trainable.master.copy_(0.1 * torch.randn(trainable.master.shape, generator=torch.Generator().manual_seed(5)))
     for layer in decoder_layers(base.model):
         layer.self_attn.attention_dropout = 0.0
@@ -46,7 +48,7 @@ def gradient(base: Base, trainable: Trainable, recomputed: int, offload: bool = 
     return trainable.grad.clone(), value
 
 
-@pytest.mark.parametrize("kind", ["lora", "full"])
+@pytest.mark.parametrize("kind", ["full", "dora", *(kind for kind in KINDS if kind != "qlora")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_recompute_and_offload_give_the_same_gradient_bit_by_bit(
     kind: str, dtype: torch.dtype, tiny_model: Path
@@ -58,7 +60,7 @@ def test_recompute_and_offload_give_the_same_gradient_bit_by_bit(
         again, same_value = gradient(base, trainable, layers, offload)
         assert torch.equal(again, plain), (layers, offload)
         assert same_value == value
-    if kind == "lora":
+    if kind in ("lora", "dora"):
         torch.manual_seed(4)
         trainable.grad.zero_()
         accumulate(base, loss, [pack(rows(6)[:3]), pack(rows(6)[3:])])

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.tiny import build_model
 from tests.train import job
 from tunesmith.core.artifacts import RunRecord
 from tunesmith.core.errors import ConfigError, CorruptArtifactError, InputError, Interrupted, TrainingError
@@ -138,6 +139,8 @@ def test_changed_settings_or_data_are_refused_on_resume(tiny_model: Path, tmp_pa
         job.train(tiny_model, out, job.config(), stop_after(4))
     with pytest.raises(ConfigError, match="the checkpoint belongs to another run: configuration changed"):
         job.train(tiny_model, out, job.config(learning_rate=1e-4))
+    with pytest.raises(ConfigError, match="configuration changed"):
+        job.train(tiny_model, out, job.config(), adapter=job.ADAPTER.model_copy(update={"lora_alpha": 8.0}))
     job.train(tiny_model, out, job.config(learning_rate=1e-4, max_steps=1), fresh=True)
 
 
@@ -154,7 +157,7 @@ def test_no_rows_are_refused(tiny_model: Path, tmp_path: Path, monkeypatch: pyte
 
 def test_replay_finds_a_changed_adapter(finished: tuple[Path, RunRecord], tiny_model: Path, tmp_path: Path) -> None:
     out, _ = finished
-    assert replay(out / "adapter", tiny_model, torch.float32) <= 1e-6
+    assert replay(out / "adapter", tiny_model, "float32") <= 1e-6
     damaged = tmp_path / "adapter"
     damaged.mkdir()
     for path in (out / "adapter").iterdir():
@@ -163,7 +166,33 @@ def test_replay_finds_a_changed_adapter(finished: tuple[Path, RunRecord], tiny_m
     card["canaries"][0]["logprobs"][0] -= 1
     (damaged / "tunesmith.json").write_text(json.dumps(card))
     with pytest.raises(CorruptArtifactError, match=r"tunesmith\.json"):
-        replay(damaged, tiny_model, torch.float32)
+        replay(damaged, tiny_model, "float32")
+
+
+METHODS = {
+    "qlora": {},
+    "prefix": {},
+    "prompt": {},
+    "ia3": {},
+    "bottleneck": {},
+    "lora": {"use_dora": True, "loraplus_lr_ratio": 4.0},
+}
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_learns_and_comes_back(tmp_path: Path, method: str) -> None:
+    model = build_model(tmp_path / "model", spread=0.2)
+    adapter = job.ADAPTER.model_copy(update=METHODS[method])
+    config = job.config(method=method, learning_rate=2e-2)
+    record = job.train(model, tmp_path / "run", config, adapter=adapter)
+    assert all(check.passed for check in record.checks)
+    first, second = record.train_losses[:6], record.train_losses[6:]
+    assert sum(second) < sum(first)
+    form = "float32-nf4" if method == "qlora" else "float32"
+    assert replay(tmp_path / "run" / "adapter", model, form) <= 1e-6
+    again = job.train(model, tmp_path / "again", config, adapter=adapter)
+    assert again.adapter_digest == record.adapter_digest
 
 
 def test_a_failed_check_fails_the_run(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

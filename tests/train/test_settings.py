@@ -48,6 +48,31 @@ def test_automatic_values_need_facts(tmp_path: Path) -> None:
         lifecycle._resolve_autos(lifecycle.load_settings(write(tmp_path)), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("method", "key", "value", "readers"),
+    [
+        ("full", "lora_r", 8, "lora and qlora"),
+        ("ia3", "use_dora", True, "lora and qlora"),
+        ("lora", "num_virtual_tokens", 8, "prefix and prompt"),
+        ("prefix", "bottleneck_size", 8, "bottleneck"),
+    ],
+)
+def test_a_key_that_the_method_does_not_read_is_refused(
+    tmp_path: Path, method: str, key: str, value: object, readers: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"{key} means nothing to method: {method}") as error:
+        lifecycle.load_settings(write(tmp_path, method=method, **{key: value}))
+    assert error.value.rule == f"it is read by method: {readers}"
+
+
+def test_every_key_of_the_adapter_has_a_reader() -> None:
+    from tunesmith.train.config import READ_BY
+
+    source = (Path(train.__file__).parent / "runs.py").read_text()
+    assert set(READ_BY) <= set(train.AdapterConfig.model_fields)
+    assert all(f"adapter.{key}" in source for key in train.AdapterConfig.model_fields)
+
+
 def test_an_interruption_names_the_command_that_goes_on() -> None:
     from tunesmith.cli.train import resumable
 

@@ -49,23 +49,30 @@ def subject_renderer(subject: Subject, folder: Path) -> TemplateRenderer:
 
 
 def open_engine(folder: Path, dtype: str, emit: Emit, name: str = "") -> Engine:
-    """A base in memory, on all cores, ready to answer; ``dtype`` "auto" is the hardware's best."""
+    """A base in memory, on all cores, ready to answer.
+
+    ``dtype``: "bfloat16", "float32", or "auto" for the hardware's best; with "-nf4" behind it, packed into 4 bits.
+    """
     from tunesmith.model import device
     from tunesmith.model.engine import Engine
     from tunesmith.model.load import load_base
 
     emit(Note(text=device.use_all_cores()))
-    base = load_base(folder, device.FORMATS.get(dtype))
-    emit(Note(text=f"loaded {name or folder.name} in {str(base.dtype).removeprefix('torch.')} on {base.device}"))
+    wanted, four_bit = device.parse_format(dtype)
+    base = load_base(folder, wanted, four_bit=four_bit)
+    emit(Note(text=f"loaded {name or folder.name} in {base.format} on {base.device}"))
     return Engine(base)
 
 
 def dtype_for(subjects: Iterable[Subject]) -> str:
     """The number format for a base and what was trained on it: float32 stays float32, else the hardware's best.
 
-    Never fewer bits than in training, so that an answer is the one that was judged.
+    Never fewer bits than in training, so that an answer is the one that was judged. A base that an adapter was trained
+    on in 4 bits is served in those 4 bits: its full weights are another model.
     """
-    return "float32" if any(subject.dtype == "float32" for subject in subjects) else "auto"
+    formats = [subject.dtype for subject in subjects]
+    wide = "float32" if any(name.startswith("float32") for name in formats) else "auto"
+    return wide + ("-nf4" if any(name.endswith("-nf4") for name in formats) else "")
 
 
 def _warn_without_card(subject: Subject, emit: Emit) -> None:

@@ -1,11 +1,11 @@
-"""Verb: a data set becomes a run and an adapter. Public names: see `__all__`."""
+"""Verb: a data set becomes a run and an adapter. Public names: see ``__all__``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.train.config import Config, LoopConfig
-from tunesmith.train.output import refuse_finished
+from tunesmith.train.config import AdapterConfig, Config, LoopConfig, refuse_unread
+from tunesmith.train.output import refuse_finished, weights_folder
 from tunesmith.train.schedule import auto_learning_rate
 from tunesmith.train.tracking import require_trackers, trackers
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tunesmith.train.runs import Context, Rows, finished, plan, run
 
 __all__ = [
+    "AdapterConfig",
     "Config",
     "Context",
     "LoopConfig",
@@ -21,9 +22,11 @@ __all__ = [
     "finished",
     "plan",
     "refuse_finished",
+    "refuse_unread",
     "require_trackers",
     "run",
     "trackers",
+    "weights_folder",
 ]
 
 

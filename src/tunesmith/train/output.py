@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from tunesmith.core import store
 from tunesmith.core.errors import InputError
 
-FOLDERS: Mapping[str, str] = {"lora": "adapter", "full": "model"}
-"""Method → where its best weights are."""
-
+ADAPTER, MODEL = "adapter", "model"
 RECORD = "run.json"
 _ALL = (
     "checkpoints",
@@ -21,8 +18,14 @@ _ALL = (
     "events.jsonl",
     "row_losses.jsonl",
     "tracking",
-    *FOLDERS.values(),
+    ADAPTER,
+    MODEL,
 )
+
+
+def weights_folder(method: str) -> str:
+    """Where the best weights of a run stand."""
+    return MODEL if method == "full" else ADAPTER
 
 
 def refuse_finished(output: Path, fresh: bool = False) -> None:

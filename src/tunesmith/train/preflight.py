@@ -5,15 +5,15 @@ And after the run: what became of the estimate.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from tunesmith.core.artifacts import Estimate, Outturn
 from tunesmith.core.records import TokenizedExample
 from tunesmith.model import device
+from tunesmith.model.adapted import linear_layers, shape_of
 from tunesmith.model.batch import pack
 from tunesmith.model.load import Base
 from tunesmith.model.recompute import decoder_layers
@@ -153,12 +153,8 @@ def training_flops(base: Base, trainable: Trainable, tokens: int, targets: int) 
     Full: 6·N a token + 6·W·V a target. N: weights of the linear layers, P: adapter weights, W·V: the head.
     """
     head = base.head.weight.numel()
-    linear = sum(
-        module.weight.numel()
-        for module in base.model.modules()
-        if isinstance(module, torch.nn.Linear) and module is not base.head
-    )
-    if trainable.kind == "full":
+    linear = sum(math.prod(shape_of(layer)) for _, layer in linear_layers(base.model))
+    if not trainable.is_adapter:
         return 6.0 * linear * tokens + 6.0 * head * targets
     return (4.0 * linear + 6.0 * trainable.master.numel()) * tokens + 4.0 * head * targets
 

@@ -27,13 +27,13 @@ from tunesmith.model.load import Base, fingerprint
 from tunesmith.model.lora import LoRASpec
 from tunesmith.model.recompute import set_recompute
 from tunesmith.model.resolve import CARD, TEMPLATE
-from tunesmith.model.trainable import KINDS, Options, Trainable
+from tunesmith.model.trainable import Options, Trainable, make_trainable
 from tunesmith.train import checkpoint, preflight, row_losses, verify
-from tunesmith.train.config import Config, LoopConfig
+from tunesmith.train.config import AdapterConfig, Config, LoopConfig
 from tunesmith.train.generation import Measure, measure_answers
 from tunesmith.train.loop import Loss, Plan, State, make_optimiser, train, validation_loss
 from tunesmith.train.order import Order
-from tunesmith.train.output import FOLDERS, RECORD, prepare_output, refuse_finished
+from tunesmith.train.output import RECORD, prepare_output, refuse_finished, weights_folder
 from tunesmith.train.sft import loss as sft_loss
 
 Tensor = torch.Tensor
@@ -71,10 +71,18 @@ class Context:
 
 @dataclass(frozen=True)
 class _Before:
-    """The model before training: its weights (P,) and what it made of the neutral texts."""
+    """How things stood before the first step: the trained weights (P,), and the base's canaries."""
 
     weights: Tensor
     canaries: tuple[Canary, ...]
+
+
+@dataclass
+class _Evidence:
+    """The lines of the verify table so far, and the fresh process that is making one."""
+
+    checks: list[Check]
+    reload: verify.Reload | None = None
 
 
 @dataclass
@@ -82,6 +90,7 @@ class _Run:
     """The parts of a run that its steps share."""
 
     config: Config
+    adapter: AdapterConfig
     rows: Rows
     context: Context
     trainable: Trainable
@@ -90,8 +99,7 @@ class _Run:
     state: State
     best: Tensor
     before: _Before
-    checks: list[Check] = field(default_factory=list)
-    reload: verify.Reload | None = None
+    evidence: _Evidence
     planned: Estimate | None = None
 
     @property
@@ -99,20 +107,24 @@ class _Run:
         return TASKS[self.config.task]
 
     def identity(self) -> dict[str, str]:
-        return identity(self.config, self.rows.dataset_digest, self.context.base, self.context.renderer)
+        digest = self.rows.dataset_digest
+        return identity(self.config, self.adapter, digest, self.context.base, self.context.renderer)
 
 
-def identity(config: Config, dataset_digest: str, base: Base, renderer: Renderer) -> dict[str, str]:
+def identity(
+    config: Config, adapter: AdapterConfig, dataset_digest: str, base: Base, renderer: Renderer
+) -> dict[str, str]:
     """What a resumed run must have in common with the one that it continues."""
+    knobs = {**config.model_dump(mode="json", exclude={"output_dir", "model"}), **adapter.model_dump(mode="json")}
     return {
-        "configuration": digest_of(config.model_dump(mode="json", exclude={"output_dir", "model"})),
+        "configuration": digest_of(knobs),
         "data": dataset_digest,
         "base model": base.fingerprint,
         "chat template": renderer.digest,
     }
 
 
-def finished(config: Config, dataset_digest: str, base: Base, renderer: Renderer) -> RunRecord:
+def finished(config: Config, adapter: AdapterConfig, dataset_digest: str, base: Base, renderer: Renderer) -> RunRecord:
     """The record of the finished run in ``output_dir``, which must be of this very configuration, data and base.
 
     Raises:
@@ -120,7 +132,7 @@ def finished(config: Config, dataset_digest: str, base: Base, renderer: Renderer
     """
     output = Path(config.output_dir)
     record = RunRecord.model_validate_json((output / RECORD).read_bytes())
-    if record.run_id != run_id(identity(config, dataset_digest, base, renderer)):
+    if record.run_id != run_id(identity(config, adapter, dataset_digest, base, renderer)):
         raise ConfigError(
             f"{output} holds a finished run of another configuration, data or base",
             where="output_dir",
@@ -142,13 +154,14 @@ def _refuse_failed(record: RunRecord, output: Path) -> None:
         )
 
 
-def run(config: Config, rows: Rows, context: Context) -> RunRecord:
+def run(config: Config, adapter: AdapterConfig, rows: Rows, context: Context) -> RunRecord:
     """Train and write ``output_dir``: ``adapter/`` (or ``model/``) with the best weights, ``last/``, ``run.json``.
 
     A stopped run goes on from its newest checkpoint and ends with the same bits; ``context.fresh`` starts over.
 
     Args:
         config: with no "auto" left in ``learning_rate``.
+        adapter: the shape of the adapter; not read by ``method: full``.
         rows: at least one training and one validation row.
         context: base model, renderer, folders, listener.
 
@@ -159,7 +172,7 @@ def run(config: Config, rows: Rows, context: Context) -> RunRecord:
     """
     output = context.output_dir
     refuse_finished(output, context.fresh)
-    run_ = _begin(config, rows, context)
+    run_ = _begin(config, adapter, rows, context)
     prepare_output(output, context.fresh)  # only now may an earlier run be removed: this one can begin
     _resume(run_, output / "checkpoints")
     _plan(run_)
@@ -168,8 +181,8 @@ def run(config: Config, rows: Rows, context: Context) -> RunRecord:
         record = _finish(run_)
     finally:
         set_recompute(context.base.model, 0)
-        if run_.reload is not None:
-            run_.reload.kill()
+        if run_.evidence.reload is not None:
+            run_.evidence.reload.kill()
     if record.outturn is not None:
         context.emit(Note(text=record.outturn.sentence))
     store.write_text(output / RECORD, record.model_dump_json(indent=2) + "\n")
@@ -178,13 +191,13 @@ def run(config: Config, rows: Rows, context: Context) -> RunRecord:
     return record
 
 
-def plan(config: Config, rows: Rows, context: Context) -> Estimate:
+def plan(config: Config, adapter: AdapterConfig, rows: Rows, context: Context) -> Estimate:
     """What a run would take, and how it would be carried out to fit into memory. Nothing is written or kept.
 
     Raises:
         TrainingError: nothing fits; the message has the numbers.
     """
-    run_ = _begin(config, rows, context)
+    run_ = _begin(config, adapter, rows, context)
     _plan(run_)
     assert run_.planned is not None
     set_recompute(context.base.model, 0)
@@ -203,7 +216,7 @@ def _plan(run_: _Run) -> None:
     context.emit(Note(text=preflight.sentence(planned, run_.plan.micro_batch)))
 
 
-def _begin(config: Config, rows: Rows, context: Context) -> _Run:
+def _begin(config: Config, adapter: AdapterConfig, rows: Rows, context: Context) -> _Run:
     if not rows.train or not rows.validation:
         raise InputError(
             f"{len(rows.train)} training and {len(rows.validation)} validation rows",
@@ -213,21 +226,34 @@ def _begin(config: Config, rows: Rows, context: Context) -> _Run:
         )
     torch.manual_seed(config.seed)  # before the adapter is made, so that the seed fixes its first weights too
     base = context.base
-    targets = config.lora_target_modules
-    spec = LoRASpec(config.lora_r, config.lora_alpha, targets, config.lora_dropout, config.use_rslora)
-    trainable = KINDS[config.method](base, Options(spec, config.seed, config.model))
-    base_canaries = verify.canaries(base, context.renderer, "")
-    isolation = verify.packing_isolation(base, rows.train)
+    trainable = make_trainable(config.method, base, _options(config, adapter))
+    before = _Before(trainable.master.clone(), verify.canaries(base, context.renderer, ""))
     planned = make_plan(config, len(rows.train))
     checks = [
         verify.mask_coverage(rows.train),
         verify.stop_trained(rows.train, context.renderer.stop_ids),
-        isolation,
+        verify.packing_isolation(base, rows.train),
     ]
-    master = trainable.master
     optimiser = make_optimiser(trainable, planned)
-    before = _Before(master.clone(), base_canaries)
-    return _Run(config, rows, context, trainable, planned, optimiser, State(), before.weights, before, checks)
+    evidence = _Evidence(checks)
+    return _Run(
+        config, adapter, rows, context, trainable, planned, optimiser, State(), before.weights, before, evidence
+    )
+
+
+def _options(config: Config, adapter: AdapterConfig) -> Options:
+    lora = LoRASpec(
+        r=adapter.lora_r,
+        alpha=adapter.lora_alpha,
+        targets=adapter.lora_target_modules,
+        dropout=adapter.lora_dropout,
+        rank_stabilised=adapter.use_rslora,
+        rank_pattern=adapter.rank_pattern,
+        alpha_pattern=adapter.alpha_pattern,
+        magnitude=adapter.use_dora,
+        plus_ratio=adapter.loraplus_lr_ratio,
+    )
+    return Options(lora, config.seed, config.model, adapter.num_virtual_tokens, adapter.bottleneck_size)
 
 
 def make_plan(config: Config, rows: int) -> Plan:
@@ -359,11 +385,11 @@ def _save_checkpoint(run_: _Run) -> None:
 
 def _start_first_reload(run_: _Run) -> None:
     """After the first save: write the weights as they are and load them elsewhere while training goes on."""
-    if run_.reload is not None or any(check.name == "reload, first save" for check in run_.checks):
+    if run_.evidence.reload is not None or any(check.name == "reload, first save" for check in run_.evidence.checks):
         return
     folder = _write(run_, "last")
     context = run_.context
-    run_.reload = verify.Reload("reload, first save", folder, context.base.folder, context.base.dtype, 1)
+    run_.evidence.reload = verify.Reload("reload, first save", folder, context.base, 1)
 
 
 def _write(run_: _Run, name: str) -> Path:
@@ -381,7 +407,7 @@ def _write(run_: _Run, name: str) -> Path:
         chat_template=TEMPLATE if own_template.is_file() else context.chat_template,
         stop_ids=tuple(sorted(context.renderer.stop_ids)),
         run_id=run_id(run_.identity()),
-        dtype=str(context.base.dtype).split(".")[-1],
+        dtype=context.base.format,
         canaries=verify.canaries(context.base, context.renderer, trainable.adapter),
     )
     with store.staged_folder(target) as staged:
@@ -402,33 +428,34 @@ def run_id(identity: Mapping[str, str]) -> str:
 
 def _finish(run_: _Run) -> RunRecord:
     context, trainable, base = run_.context, run_.trainable, run_.context.base
-    if run_.reload is not None:
-        run_.checks.append(run_.reload.check())
+    if run_.evidence.reload is not None:
+        run_.evidence.checks.append(run_.evidence.reload.check())
     last = _write(run_, "last")
     _tell(context, Saved(step=run_.state.step, path=str(last), what="last"))
-    run_.checks.append(verify.every_weight_moved(trainable, run_.before.weights, run_.state.step))
+    run_.evidence.checks.append(verify.every_weight_moved(trainable, run_.before.weights, run_.state.step))
     trainable.load(run_.best)
-    best = _write(run_, FOLDERS[run_.config.method])
+    best = _write(run_, weights_folder(run_.config.method))
     _tell(context, Saved(step=run_.state.best_step, path=str(best), what="best"))
     tuned = verify.canaries(base, context.renderer, trainable.adapter)
-    run_.checks.append(verify.adapter_differs(run_.before.canaries, tuned))
+    run_.evidence.checks.append(verify.adapter_differs(run_.before.canaries, tuned))
     threads, _ = device.choose_threads()
-    reload = verify.Reload("reload, last save", best, base.folder, base.dtype, threads)
-    run_.reload = reload
-    run_.checks.append(reload.check())
+    reload = verify.Reload("reload, last save", best, base, threads)
+    run_.evidence.reload = reload
+    run_.evidence.checks.append(reload.check())
     return _record(run_, best)
 
 
 def _record(run_: _Run, best: Path) -> RunRecord:
     state, context, planned = run_.state, run_.context, run_.planned
-    digest = adapter_digest(best) if run_.trainable.kind == "lora" else fingerprint(best)
+    digest = adapter_digest(best) if run_.trainable.is_adapter else fingerprint(best)
     peak = device.peak_memory(context.base.device)
     flops = preflight.training_flops(context.base, run_.trainable, state.tokens, state.target_tokens)
     used = state.seconds + state.validation_seconds
+    values = (run_.config, run_.adapter, context.loop)
     return RunRecord(
         run_id=run_id(run_.identity()),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        config={**run_.config.model_dump(mode="json"), **context.loop.model_dump(mode="json")},
+        config={key: value for part in values for key, value in part.model_dump(mode="json").items()},
         origins=dict(context.origins),
         dataset_digest=run_.rows.dataset_digest,
         base_fingerprint=context.base.fingerprint,
@@ -450,6 +477,6 @@ def _record(run_: _Run, best: Path) -> RunRecord:
         utilisation=flops / state.seconds / planned.gemm_flops if planned and state.seconds else 0.0,
         noticed=tuple(state.noticed),
         adapter_digest=digest,
-        checks=tuple(run_.checks),
+        checks=tuple(run_.evidence.checks),
         stopped=state.stopped,
     )
