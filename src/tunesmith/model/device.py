@@ -257,8 +257,8 @@ def measure_gemm(rows: int = 1024, width: int = 1536, seconds: float = 0.4) -> d
     return figures
 
 
-def gemm_speed(where: torch.device, rows: int = 1024, width: int = 1536) -> float:
-    """FLOP/s of a matrix product on a device with the threads that are set, in its default dtype; a fifth of a second.
+def gemm_speed(where: torch.device, dtype: torch.dtype, rows: int = 1024, width: int = 1536) -> float:
+    """FLOP/s of a matrix product on a device with the threads that are set; takes a fifth of a second.
 
     What `tunesmith train` calls utilisation is a share of this.
     """
@@ -266,7 +266,7 @@ def gemm_speed(where: torch.device, rows: int = 1024, width: int = 1536) -> floa
         rows = width = 8192
     generator = torch.Generator(where).manual_seed(0)  # a run's own generator must not move
     sizes = ((rows, width), (width, width))
-    a, b = (torch.randn(size, device=where, generator=generator).to(default_dtype(where)) for size in sizes)
+    a, b = (torch.randn(size, device=where, generator=generator).to(dtype) for size in sizes)
 
     def work() -> None:
         torch.nn.functional.linear(a, b)

@@ -26,7 +26,7 @@ from tunesmith.train.order import Order, micro_batches
 SPREAD = 0.15
 """Half-width of the stated ranges, as a share."""
 
-TIMED_STEPS, TIMED_SECONDS = 3, 4.0
+TIMED_STEPS, TIMED_SECONDS = 3, 3.0
 """Steps that are timed at most, and the seconds after which no other one begins."""
 
 MOST_LOOKED_UP = 5_000_000
@@ -68,10 +68,12 @@ def estimate(
     generators = device.random_state()
     fit = choose(base, trainable, loss, rows, plan, config)
     rates = _rates(base, trainable, loss, rows, validation, plan, fit)
+    # The steps just timed count too: the allocator keeps more than the longest batch alone has shown.
+    used = max(held + fit.activations, device.peak_memory(where))
     device.set_random_state(generators)
     later = later_bytes(trainable, begun=False)
-    writing = trainable.master.numel() * WRITING if base.device.type == "cpu" else 0
-    peak = held + later + max(fit.activations, writing)
+    writing = trainable.master.numel() * WRITING if where.type == "cpu" else 0
+    peak = later + max(used, held + writing)
     tokens, targets = run_tokens(rows, plan.order, plan.total_steps)
     validations = plan.total_steps // plan.eval_steps + (plan.total_steps % plan.eval_steps > 0)
     validation_tokens = validations * sum(len(row.tokens) for row in validation)
@@ -92,7 +94,7 @@ def estimate(
         activation_offload=fit.offload,
         free_memory_bytes=free,
         earlier_peak_bytes=earlier,
-        gemm_flops=device.gemm_speed(base.device),
+        gemm_flops=device.gemm_speed(base.device, base.dtype),
     )
 
 
@@ -122,7 +124,7 @@ def _rates(
     update = UPDATE_PASSES * device.fastest(lambda: float(trainable.grad.norm()), 3)
     trainable.grad.zero_()
     begin = time.perf_counter()
-    part = validation[: 2 * fit.micro_batch]
+    part = validation[: fit.micro_batch]
     validation_loss(base, trainable, loss, part, fit.micro_batch)
     each = (time.perf_counter() - begin) / sum(len(row.tokens) for row in part)
     return _Rates(seconds / tokens, update, each)
