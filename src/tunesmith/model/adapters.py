@@ -24,7 +24,7 @@ from tunesmith.core.disk import MANIFEST
 from tunesmith.core.errors import AdapterError, CorruptArtifactError
 from tunesmith.model.load import Base
 from tunesmith.model.lora import LoRALinear, LoRASpec, LowRank, choose_targets, wrap
-from tunesmith.model.resolve import ADAPTER_CONFIG, CARD
+from tunesmith.model.resolve import ADAPTER_CONFIG, CARD, source_of, way_to_trained_base
 
 CONFIG, WEIGHTS = ADAPTER_CONFIG, "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -193,10 +193,11 @@ def check_base(base: Base, adapter: Adapter) -> None:
     if adapter.card is not None and adapter.card.base_fingerprint != base.fingerprint:
         raise AdapterError(
             f"the adapter was trained on another base: {adapter.card.base} ({adapter.card.base_fingerprint[:12]}), "
-            f"this is {base.folder.name} ({base.fingerprint[:12]})",
+            f"this is {base.folder.name} ({base.fingerprint[:12]}), {source_of(base.folder)}",
             where=str(adapter.folder),
             rule="an adapter fits only the exact weights that it was trained on",
-            fix=f"use it with {adapter.card.base} as that was then; if it was changed since, train the adapter again",
+            fix=way_to_trained_base(adapter.card.base, base.folder)
+            or f"use it with {adapter.card.base} as that was then; if it was changed since, train the adapter again",
         )
 
 
