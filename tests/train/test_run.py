@@ -22,6 +22,7 @@ from tunesmith.core.events import Note, Step
 from tunesmith.core.store import verify_folder
 from tunesmith.train import Rows, verify
 from tunesmith.train.reload import replay
+from tunesmith.train.runs import plan_sentence
 
 
 def weights(folder: Path, name: str = "adapter") -> dict[str, torch.Tensor]:
@@ -60,6 +61,18 @@ def test_a_run_leaves_its_evidence(finished: tuple[Path, RunRecord]) -> None:
     lines = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
     assert sum(line["kind"] == "step" for line in lines) == 12
     assert not (out / "checkpoints").exists()
+
+
+def test_the_plan_counts_the_process_that_loads_the_weights_again(
+    finished: tuple[Path, RunRecord], tiny_model: Path
+) -> None:
+    _, record = finished
+    assert record.estimate is not None
+    low, high = record.estimate.peak_memory_bytes
+    assert high - int(low * 1.15) >= 0.9 * (tiny_model / "model.safetensors").stat().st_size
+    assert plan_sentence((60, 120), (2**30, 2**31), 3, 40).endswith(
+        "peak memory 1.0 to 2.0 GiB (the upper bound with the process that loads the saved weights again)"
+    )
 
 
 def test_every_check_was_measured_and_passed(finished: tuple[Path, RunRecord]) -> None:
