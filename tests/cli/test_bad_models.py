@@ -210,6 +210,15 @@ def test_a_model_is_not_an_adapter(desk: Desk, other_base: Path) -> None:
     error = refusal(desk.ask("serve", "--model", desk.base, "--adapter", "mine", "--port", "0"))
     assert error.what == "'mine' names no adapter"
     assert error.fix == "for example --adapter mine=mine"
+    for text in ("=mine", "mine="):
+        assert refusal(desk.ask("serve", "--model", desk.base, "--adapter", text)).fix == error.fix
+
+
+@pytest.mark.parametrize("message", ["", "  "])
+def test_an_empty_message(desk: Desk, message: str) -> None:
+    error = refusal(desk.ask("chat", desk.base, "--message", message))
+    assert (error.what, error.where) == ("the message is empty", "--message")
+    assert error.fix == "give --message TEXT, or leave it out for a conversation"
 
 
 def test_a_run_that_failed_a_check_answers_nobody(desk: Desk, run: Path) -> None:
