@@ -31,8 +31,8 @@ from tunesmith.core import disk
 from tunesmith.core.artifacts import Release
 from tunesmith.core.disk import (
     append_line,
+    copy_file,
     file_digest,
-    folder_digest,
     make_folder,
     remove,
     require_writable,
@@ -53,8 +53,8 @@ __all__ = [
     "Artifact",
     "Workspace",
     "append_line",
+    "copy_file",
     "file_digest",
-    "folder_digest",
     "make_folder",
     "remove",
     "require_writable",
@@ -133,7 +133,7 @@ class Workspace:
             digest = digest_of(disk.read_manifest(staging))
             target = self.root / "artifacts" / digest
             with disk.guarded(target):
-                disk.sync_tree(staging)
+                disk.finish(staging)
                 self._settle(staging, target)
         self._index.add_artifact(digest, kind, dict(meta))
         return next(self._artifact(*row) for row in self._index.artifacts(prefix=digest, kind=kind))
@@ -172,7 +172,7 @@ class Workspace:
             with self._temporary(target) as staging:
                 fill(staging)
                 with disk.guarded(target):
-                    disk.sync_tree(staging)
+                    disk.finish(staging)
                     _move_in(staging, target)
         return target
 

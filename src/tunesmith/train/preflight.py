@@ -77,9 +77,14 @@ def _extrapolate(
         target_tokens=targets,
         flops=training_flops(base, trainable, tokens, targets),
         seconds=(seconds * (1 - SPREAD), seconds * (1 + SPREAD)),
-        peak_memory_bytes=(peak, int(peak * (1 + SPREAD))),
+        peak_memory_bytes=(peak, int(peak * (1 + SPREAD)) + reload_bytes(base)),
         tokens_per_second=rate,
     )
+
+
+def reload_bytes(base: Base) -> int:
+    """Weights that the reload check holds a second time, in a process of its own beside the run, for a moment."""
+    return sum(parameter.numel() * parameter.element_size() for parameter in base.model.parameters())
 
 
 def training_flops(base: Base, trainable: Trainable, tokens: int, targets: int) -> float:

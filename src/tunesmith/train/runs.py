@@ -180,7 +180,8 @@ def plan_sentence(seconds: tuple[float, float], memory: tuple[int, int], steps: 
     gib = 1024**3
     return (
         f"plan: {steps} steps, {tokens:,} tokens, {low:.1f} to {high:.1f} minutes, "
-        f"peak memory {memory[0] / gib:.1f} to {memory[1] / gib:.1f} GiB"
+        f"peak memory {memory[0] / gib:.1f} to {memory[1] / gib:.1f} GiB "
+        "(the upper bound with the process that loads the saved weights again)"
     )
 
 
