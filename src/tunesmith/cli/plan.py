@@ -58,6 +58,7 @@ def lines(planned: Estimate, wanted: int) -> list[tuple[str, str]]:
         ("speed", f"{planned.tokens_per_second:,.0f} tokens/s"),
         ("time", f"{duration(seconds[0])} to {duration(seconds[1])}, for steps and validation losses"),
         ("peak memory", f"{memory[0] / GIB:.2f} to {memory[1] / GIB:.2f} GiB"),
+        ("reload", f"{planned.reload_bytes / GIB:.2f} GiB beside it for a moment, to load the saved weights again"),
         ("free memory", f"{planned.free_memory_bytes / GIB:.2f} GiB, beside what the model takes already"),
         ("rows at a time", rows),
         ("recompute", recomputed + offload),

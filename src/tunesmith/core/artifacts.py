@@ -58,6 +58,8 @@ class Estimate(Record):
     free_memory_bytes: int = 0
     earlier_peak_bytes: int = 0
     """Most memory held before training began, while the model was loaded."""
+    reload_bytes: int = 0
+    """Memory of the fresh process that loads the saved weights beside the run, for a moment."""
     gemm_flops: float = 0.0
 
 

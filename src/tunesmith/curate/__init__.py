@@ -1,9 +1,9 @@
 """Verb: raw rows become a checked, split data set."""
 
-from tunesmith.curate.check import Inspection, TokenCounts, check, inspect
+from tunesmith.curate.check import Inspection, TokenCounts, inspect
 from tunesmith.curate.config import Config, Dataset, DatasetSpec
 from tunesmith.curate.demo import demo_rows, demo_schema
-from tunesmith.curate.read import read, read_file
+from tunesmith.curate.read import read, read_file, require_files
 from tunesmith.curate.run import Examination, examine, run
 from tunesmith.curate.split import must_have_rows
 
@@ -14,7 +14,6 @@ __all__ = [
     "Examination",
     "Inspection",
     "TokenCounts",
-    "check",
     "demo_rows",
     "demo_schema",
     "examine",
@@ -22,5 +21,6 @@ __all__ = [
     "must_have_rows",
     "read",
     "read_file",
+    "require_files",
     "run",
 ]

@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -59,11 +60,7 @@ def raw_rows(
         DataError: no such file, a folder, unknown kind of file, damaged or not UTF-8; a bad row goes to ``report``.
     """
     file, place = Path(path), Place(path)
-    _must_be_file(file, place)
-    packed = file.name.lower().endswith(".gz")
-    suffix = Path(file.name[:-3] if packed else file.name).suffix.lower()
-    if suffix not in READERS:
-        _refuse_kind(place, suffix)
+    suffix, packed = _kind(file, place)
     try:
         with file.open("rb") as raw:
             stream = io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=raw))) if packed else raw
@@ -75,7 +72,33 @@ def raw_rows(
             fix="copy or download it again; test it with: gzip -t",
         ) from error
     except PermissionError as error:
-        raise place.error("no permission to read it", rule="the file must be readable", fix="chmod u+r") from error
+        raise _unpermitted(place) from error
+
+
+def require_file(path: str) -> None:
+    """Refuse a file that cannot be opened or is of no kind that is read; nothing of it is read yet.
+
+    Raises:
+        DataError: as in ``raw_rows``.
+    """
+    file, place = Path(path), Place(path)
+    _kind(file, place)
+    if not os.access(file, os.R_OK):
+        raise _unpermitted(place)
+
+
+def _unpermitted(place: Place) -> DataError:
+    return place.error("no permission to read it", rule="the file must be readable", fix="chmod u+r")
+
+
+def _kind(file: Path, place: Place) -> tuple[str, bool]:
+    """The suffix that says how a file is read, and whether it is packed."""
+    _must_be_file(file, place)
+    packed = file.name.lower().endswith(".gz")
+    suffix = Path(file.name[:-3] if packed else file.name).suffix.lower()
+    if suffix not in READERS:
+        _refuse_kind(place, suffix)
+    return suffix, packed
 
 
 def _must_be_file(file: Path, place: Place) -> None:

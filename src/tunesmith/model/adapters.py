@@ -24,10 +24,11 @@ from tunesmith.core.disk import MANIFEST
 from tunesmith.core.errors import AdapterError, CorruptArtifactError
 from tunesmith.model.adapted import AdaptedLinear
 from tunesmith.model.bottleneck import BottleneckSpec
+from tunesmith.model.device import FOUR_BIT
 from tunesmith.model.ia3 import IA3Spec
 from tunesmith.model.load import Base
 from tunesmith.model.lora import LoRASpec
-from tunesmith.model.resolve import ADAPTER_CONFIG, CARD
+from tunesmith.model.resolve import ADAPTER_CONFIG, CARD, source_of, way_to_trained_base
 from tunesmith.model.virtual import VirtualSpec
 
 CONFIG, WEIGHTS = ADAPTER_CONFIG, "adapter_model.safetensors"
@@ -207,13 +208,23 @@ def attach(base: Base, name: str, adapter: Adapter) -> None:
 
 def check_base(base: Base, adapter: Adapter) -> None:
     """Raise AdapterError when the adapter's card names another base."""
+    packed = adapter.card is not None and adapter.card.dtype.endswith(FOUR_BIT)
+    if adapter.card is not None and packed != base.four_bit:
+        trained, here = ("in 4 bits", "in full") if packed else ("in full", "in 4 bits")
+        raise AdapterError(
+            f"the adapter was trained on a base {trained}, and this one is {here}",
+            where=str(adapter.folder),
+            rule="4 bits round every weight of the base, and what was trained makes up for that rounding only",
+            fix="use it by itself, not beside an adapter of the other sort",
+        )
     if adapter.card is not None and adapter.card.base_fingerprint != base.fingerprint:
         raise AdapterError(
             f"the adapter was trained on another base: {adapter.card.base} ({adapter.card.base_fingerprint[:12]}), "
-            f"this is {base.folder.name} ({base.fingerprint[:12]})",
+            f"this is {base.folder.name} ({base.fingerprint[:12]}), {source_of(base.folder)}",
             where=str(adapter.folder),
             rule="an adapter fits only the exact weights that it was trained on",
-            fix=f"use it with {adapter.card.base} as that was then; if it was changed since, train the adapter again",
+            fix=way_to_trained_base(adapter.card.base, base.folder)
+            or f"use it with {adapter.card.base} as that was then; if it was changed since, train the adapter again",
         )
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from tunesmith.core.artifacts import Machine
+
 FORMATS: Mapping[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 """Number formats of a base, by the name that configs and cards use."""
 
@@ -235,6 +237,19 @@ def describe() -> dict[str, str]:
         "number format": "bf16 in hardware" if has_fast_bf16() else "fp32 (no fast bf16 here)",
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
     }
+
+
+def machine() -> Machine:
+    """The machine as a record, with a short measurement of its speed."""
+    threads, reason = choose_threads()
+    return Machine(
+        facts=describe(),
+        threads=threads,
+        threads_reason=reason,
+        fast_bf16=has_fast_bf16(),
+        available_memory_bytes=available_memory(),
+        gflops=measure_gemm(),
+    )
 
 
 def measure_gemm(rows: int = 1024, width: int = 1536, seconds: float = 0.4) -> dict[str, float]:

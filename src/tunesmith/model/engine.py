@@ -18,7 +18,7 @@ import torch
 from tunesmith.core.errors import InputError, TunesmithError
 from tunesmith.core.generation import GenerationRequest, TokenOut
 from tunesmith.core.records import FinishReason, SamplingParams
-from tunesmith.model.adapters import attach, detach, read_adapter
+from tunesmith.model.adapters import attach, read_adapter
 from tunesmith.model.attention import Layout, packed_attention, plan_layout
 from tunesmith.model.load import Base
 from tunesmith.model.router import BASE
@@ -194,11 +194,6 @@ class Engine:
         """Answer under an adapter that stands on the base already: the one in training, which has no digest yet."""
         self._digests[name] = ""
         self.base.model.eval()
-
-    def remove_adapter(self, name: str) -> None:
-        """Take an adapter off the base."""
-        self._digests.pop(name, None)
-        detach(self.base, name)
 
     def submit(self, request: GenerationRequest) -> None:
         """Queue a request.

@@ -16,7 +16,7 @@ from tunesmith.core.events import Emit, Note, ignore
 from tunesmith.core.protocols import Sampler
 from tunesmith.core.records import Message, Prompt, SamplingParams
 from tunesmith.core.store import Workspace
-from tunesmith.model.resolve import Subject, resolve_model, resolve_subject
+from tunesmith.model.resolve import Subject, resolve_model, resolve_subject, source_of, way_to_trained_base
 from tunesmith.serve.config import Config
 from tunesmith.serve.gateway import Gateway
 from tunesmith.serve.models import served_models
@@ -40,10 +40,12 @@ def subject_renderer(subject: Subject, folder: Path) -> TemplateRenderer:
     renderer = make_renderer(folder, subject.chat_template)
     if subject.renderer_digest and renderer.digest != subject.renderer_digest:
         raise AdapterError(
-            f"{subject.name} was trained with another tokenizer or chat template than {folder} has",
+            f"{subject.name} was trained with another tokenizer or chat template than {folder} has "
+            f"({source_of(folder)})",
             where=subject.name,
             rule="what was trained is what is served: the same ids on every path",
-            fix="use the very base folder that it was trained on, or train it again",
+            fix=way_to_trained_base(subject.base, folder)
+            or "use the very base folder that it was trained on, or train it again",
         )
     return renderer
 

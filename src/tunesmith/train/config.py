@@ -126,18 +126,18 @@ READ_BY: Mapping[str, tuple[Method, ...]] = {
 """Adapter key → methods that read it; the other keys are for lora and qlora."""
 
 
-def refuse_unread(method: Method, origins: Mapping[str, str]) -> None:
-    """Refuse a key of the adapter that somebody set and this method does not read.
+def refuse_unread(method: Method, adapter: AdapterConfig, origins: Mapping[str, str]) -> None:
+    """Refuse a key of the adapter that somebody changed and this method does not read.
 
     Args:
-        origins: key → where its value comes from; "default" where nobody set it.
+        origins: key → where its value comes from.
 
     Raises:
         ConfigError: names the key, where it was set, and the methods that read it.
     """
-    for key in AdapterConfig.model_fields:
+    for key, field in AdapterConfig.model_fields.items():
         readers = READ_BY.get(key, ("lora", "qlora"))
-        if origins.get(key, "default") != "default" and method not in readers:
+        if getattr(adapter, key) != field.default and method not in readers:
             raise ConfigError(
                 f"{key} means nothing to method: {method}",
                 where=origins[key],

@@ -94,6 +94,7 @@ def estimate(
         activation_offload=fit.offload,
         free_memory_bytes=free,
         earlier_peak_bytes=earlier,
+        reload_bytes=reload_bytes(base),
         gemm_flops=device.gemm_speed(base.device, base.dtype),
     )
 
@@ -148,6 +149,11 @@ def run_tokens(rows: Sequence[TokenizedExample], order: Order, steps: int) -> tu
     )
 
 
+def reload_bytes(base: Base) -> int:
+    """Weights that the reload check holds a second time, in a process of its own beside the run, for a moment."""
+    return sum(parameter.numel() * parameter.element_size() for parameter in base.model.parameters())
+
+
 def training_flops(base: Base, trainable: Trainable, tokens: int, targets: int) -> float:
     """Floating-point operations of the matrix products (a multiply-add counts 2), attention's squares left out.
 
@@ -174,7 +180,9 @@ def sentence(planned: Estimate, wanted_micro_batch: int) -> str:
     return "; ".join(
         [
             f"plan: {planned.steps} steps, {planned.tokens:,} tokens, {planned.flops:.2g} floating-point operations, "
-            f"{low:.1f} to {high:.1f} minutes, peak memory {least:.1f} to {most:.1f} GiB",
+            f"{low:.1f} to {high:.1f} minutes, peak memory {least:.1f} to {most:.1f} GiB, "
+            f"and {planned.reload_bytes / 1024**3:.1f} GiB for a moment in the process that loads the saved weights "
+            "again",
             *extras,
         ]
     )
