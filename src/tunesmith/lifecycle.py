@@ -3,6 +3,7 @@
     prepare       config → model folder, renderer, checked and split data
     measure_base  the base model on the held-out rows
     train         rows → run and adapter, verified
+    sweep         many trials on the validation rows → the best configuration as a file
     judge         tuned against base on the same rows → report with a verdict
     register      the adapter becomes an artifact with a name
     (serve.open_gateway: base and adapters answer requests)
@@ -13,7 +14,7 @@ Weights are imported inside the functions that need them, so that everything els
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from tunesmith import curate, evaluate, serve
 from tunesmith import train as training
 from tunesmith.core import config as configuration
 from tunesmith.core import store, yamlfile
-from tunesmith.core.artifacts import AdapterCard, Machine, Release, Report, RunRecord
+from tunesmith.core.artifacts import AdapterCard, Machine, Release, Report, RunRecord, SweepRecord
 from tunesmith.core.config import Settings
 from tunesmith.core.errors import ConfigError, DataError
 from tunesmith.core.events import Emit, Note, Stage, Tick, ignore
@@ -35,11 +36,13 @@ from tunesmith.text.template import TemplateRenderer
 
 if TYPE_CHECKING:
     from tunesmith.model.engine import Engine
+    from tunesmith.model.load import Base
 
 STAGES: Mapping[str, Any] = {
     "data": curate.Config,
     "train": training.Config,
     "adapter": training.AdapterConfig,
+    "sweep": training.SweepConfig,
     "evaluate": evaluate.Config,
     "serve": serve.Config,
 }
@@ -350,6 +353,29 @@ def _with_rows(project: Project, record: RunRecord) -> RunRecord:
     trained = sorted(example.id for example in project.dataset.examples if example.split != "test")
     store.write_text(project.output_dir / TRAINED_ROWS, "\n".join(trained) + "\n")
     store.write_text(project.output_dir / "config.yaml", _for_anywhere(project.settings).to_yaml())
+    return record
+
+
+def sweep(settings: Settings, workspace: Workspace, emit: Emit = ignore, fresh: bool = False) -> SweepRecord:
+    """Search for the best configuration on the validation rows; the test rows are put away before the first trial.
+
+    Writes ``<output_dir>-sweep/``: ``best.yaml`` where a trial was completed, ``report.html``, ``sweep.json``.
+
+    Raises:
+        ConfigError, TrainingError, Interrupted: see `tunesmith.train.search`.
+    """
+    folder = training.claim_sweep(settings)
+    project = prepare(settings, workspace, emit)
+    project.dataset = replace(project.dataset, examples=tuple(e for e in project.dataset.examples if e.split != "test"))
+
+    def open_base() -> Base:
+        if project.config.method == "full":  # training all weights spoils them
+            project.engine = None
+        return load_engine(project).base
+
+    rows = training.Rows(tokenise(project, "train"), tokenise(project, "validation"), project.dataset.card.digest)
+    record = training.search(project.settings, rows, open_base, project.renderer, workspace, emit, fresh)
+    store.write_text(folder / "report.html", evaluate.sweep_to_html(record))
     return record
 
 
