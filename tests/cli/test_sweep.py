@@ -35,10 +35,12 @@ def folder(desk: Desk) -> Path:
 
 
 @pytest.mark.usefixtures("_quick")
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("method", ["lora", "qlora", "prefix", "full"])
 def test_the_best_configuration_trains_to_the_very_loss_of_its_trial(desk: Desk, method: str) -> None:
-    knobs = RATES if method == "lora" else {"learning_rate": [1e-6, 3e-4, 1e-3]}
-    desk.config(method=method, learning_rate=1e-6, lora_r=2, num_train_epochs=2, sweep=knobs)
+    own: dict[str, object] = {"learning_rate": 1e-6, "sweep": {"learning_rate": [1e-6, 3e-4, 1e-3]}}
+    if method == "lora":
+        own |= {"lora_r": 2, "sweep": RATES}
+    desk.config(method=method, num_train_epochs=2, **own)
     ran = sweep(desk, "--trials", 3, "--json")
     assert ran.code == 0, ran.err
     found = ran.document

@@ -18,6 +18,7 @@ from tunesmith.core.errors import ConfigError, InputError, Interrupted, Training
 from tunesmith.core.events import Note, Step, Validated
 from tunesmith.core.store import Workspace
 from tunesmith.lifecycle import STAGES
+from tunesmith.train import sweep as sweeping
 from tunesmith.train.space import KNOBS, make_space
 from tunesmith.train.sweep import Budget, Search, Watch, new_record, run_sweep, sentence, stored, trial_settings
 
@@ -228,6 +229,20 @@ def test_a_failure_is_recorded_and_the_sweep_goes_on(tmp_path: Path, error: obje
     assert sum(trial.number > 6 for trial in failed) <= 2
 
 
+def test_the_sampler_is_told_of_a_failure_as_the_worst_there_is() -> None:
+    from optuna.trial import TrialState
+
+    shared = {"eval_steps": 1, "losses": {1: 0.5}}  # the failed one was ahead until it broke
+    failed = SweepTrial(number=0, values={"learning_rate": 1e-2}, state="failed", **shared)
+    pruned = SweepTrial(number=1, values={"learning_rate": 1e-3}, state="pruned", **shared)
+    record = made([]).model_copy(update={"trials": (failed, pruned)})
+    told = sweeping._study(make_space(settings(WIDE)), record, "seed").trials
+    assert [(trial.state, trial.intermediate_values) for trial in told] == [
+        (TrialState.PRUNED, {}),
+        (TrialState.PRUNED, {1: 0.5}),
+    ]
+
+
 def test_a_fault_of_ours_is_no_failed_trial(tmp_path: Path) -> None:
     def loss(_values: dict, _share: float) -> float:
         raise RuntimeError("shape mismatch")
@@ -370,6 +385,10 @@ def test_a_logarithmic_range_from_zero_needs_no_log_key() -> None:
 def test_candidates_that_nothing_reads_are_refused() -> None:
     with pytest.raises(ConfigError, match="sweep searches lora_r, which method: full does not read"):
         make_space(settings("method=full", "sweep.lora_r=[8, 16]"))
+    assert make_space(settings("method=prefix", "sweep.num_virtual_tokens=[4, 8]"))[0].choices == (4, 8)
+    with pytest.raises(ConfigError, match="sweep searches num_virtual_tokens, which method: lora") as error:
+        make_space(settings("sweep.num_virtual_tokens=[4, 8]"))
+    assert error.value.fix == "take num_virtual_tokens out of sweep, or set method: prefix"
     with pytest.raises(ConfigError, match="sweep searches num_train_epochs, and max_steps overrides it"):
         make_space(settings("max_steps=5", "sweep.num_train_epochs=[1, 2]"))
     with pytest.raises(ConfigError, match="2 problems"):
