@@ -4,6 +4,7 @@
     plan          what training would take: tokens, time, memory
     measure_base  the base model on the held-out rows
     train         rows → run and adapter, verified
+    sweep         many trials on the validation rows → the best configuration as a file
     judge         tuned against base on the same rows → report with a verdict
     register      the adapter becomes an artifact with a name
     (serve.open_gateway: base and adapters answer requests)
@@ -14,7 +15,7 @@ Weights are imported inside the functions that need them, so that everything els
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,32 +24,31 @@ from tunesmith import curate, evaluate, serve
 from tunesmith import train as training
 from tunesmith.core import config as configuration
 from tunesmith.core import store
-from tunesmith.core.artifacts import AdapterCard, Estimate, Machine, Release, Report, RunRecord
+from tunesmith.core.artifacts import AdapterCard, Estimate, Machine, Release, Report, RunRecord, SweepRecord
 from tunesmith.core.config import Settings
-from tunesmith.core.errors import ConfigError, DataError
+from tunesmith.core.errors import DataError
 from tunesmith.core.events import Emit, Note, Stage, Tick, ignore
 from tunesmith.core.protocols import Sampler
 from tunesmith.core.records import Example, TokenizedExample
 from tunesmith.core.store import Workspace
-from tunesmith.model.resolve import CARD, Subject, context_of, model_facts, resolve_model, resolve_subject
-from tunesmith.text.builtin import NAMES
+from tunesmith.model.resolve import CARD, Subject, context_of, resolve_model, resolve_subject
+from tunesmith.settings import for_anywhere, resolve_autos, with_whole_paths
 from tunesmith.text.template import TemplateRenderer
 
 if TYPE_CHECKING:
     from tunesmith.model.engine import Engine
+    from tunesmith.model.load import Base
 
 STAGES: Mapping[str, Any] = {
     "data": curate.Config,
     "train": training.Config,
     "adapter": training.AdapterConfig,
     "loop": training.LoopConfig,
+    "sweep": training.SweepConfig,
     "evaluate": evaluate.Config,
     "serve": serve.Config,
 }
 """What the keys of ``tunesmith.yaml`` configure."""
-
-LONGEST_AUTO = 2048
-"""``max_length: auto`` is the model's context, but not more than this."""
 
 TRAINED_ROWS = "trained_rows.txt"
 """Ids (hashes of the content) of the rows that a model has seen, in a run's folder and beside stored weights."""
@@ -104,7 +104,7 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
     Raises:
         ConfigError: unknown keys, impossible values; all problems are shown together.
     """
-    settings = _with_whole_paths(configuration.load(path, STAGES, overrides), path)
+    settings = with_whole_paths(configuration.load(path, STAGES, overrides), path)
     method, adapter = settings.stage("train", training.Config).method, settings.stage("adapter", training.AdapterConfig)
     training.refuse_unread(method, adapter, settings.origins)
     return settings
@@ -120,48 +120,13 @@ def load_evaluation(path: Path | None, overrides: Sequence[str] = (), models: Se
         if path is None:
             return configuration.load(None, {"evaluate": evaluate.Config}, overrides)
         return configuration.load(path, STAGES, overrides)
-    return _with_whole_paths(configuration.load(path, STAGES, overrides, optional=["data"]), path)
+    return with_whole_paths(configuration.load(path, STAGES, overrides, optional=["data"]), path)
 
 
 def load_serving(path: Path | None, overrides: Sequence[str] = ()) -> serve.Config:
     """The serving keys of a config file, or their defaults where there is none. The file need not name data."""
     stages = {"serve": serve.Config} if path is None else STAGES
     return configuration.load(path, stages, overrides, optional=["data"]).stage("serve", serve.Config)
-
-
-def _with_whole_paths(settings: Settings, path: Path | None) -> Settings:
-    here, reason = path.parent if path else Path(), "relative to the config file"
-    config = settings.stage("train", training.Config)
-    beside = here / config.model if (here / config.model).exists() else Path(config.model)
-    if beside.exists():  # an adapter names its base, and must find it from anywhere
-        settings = settings.resolve("model", str(beside.resolve()), "absolute path")
-    schema = settings.stage("evaluate", evaluate.Config).json_schema
-    if isinstance(schema, str):
-        settings = settings.resolve("json_schema", str((here / Path(schema).expanduser()).absolute()), "absolute path")
-    if "datasets" in settings.origins:
-        specs = settings.stage("data", curate.Config).datasets
-        moved = [{**spec.model_dump(), "path": str(here / Path(spec.path).expanduser())} for spec in specs]
-        if moved != [spec.model_dump() for spec in specs]:
-            settings = settings.resolve("datasets", moved, reason)
-    output = str(here / Path(config.output_dir).expanduser())
-    if output != config.output_dir:
-        settings = settings.resolve("output_dir", output, reason)
-    template = (here / Path(config.chat_template).expanduser()).absolute()
-    if config.chat_template not in ("model", *NAMES) and template.is_file():
-        settings = settings.resolve("chat_template", str(template), "absolute path")
-    return settings
-
-
-def _for_anywhere(settings: Settings) -> Settings:
-    """The same with absolute paths, for what is kept with a run and read again from other folders.
-
-    Messages use the paths as they were given: those are shorter, and what the reader typed.
-    """
-    specs = settings.stage("data", curate.Config).datasets
-    moved = [{**spec.model_dump(), "path": str(Path(spec.path).absolute())} for spec in specs]
-    output = str(Path(settings.stage("train", training.Config).output_dir).absolute())
-    settings = settings.resolve("datasets", moved, "absolute path")
-    return settings.resolve("output_dir", output, "absolute path")
 
 
 def claim_output(settings: Settings, fresh: bool = False) -> None:
@@ -195,7 +160,7 @@ def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Pr
     emit(Stage(title="model", detail=config.model))
     folder = resolve_model(config.model, workspace, emit)
     renderer = serve.make_renderer(folder, config.chat_template, config.train_on)
-    settings = _resolve_autos(settings, folder)
+    settings = resolve_autos(settings, folder)
     emit(Stage(title="data", detail=", ".join(s.path for s in settings.stage("data", curate.Config).datasets)))
     longest = int(settings.stage("train", training.Config).max_length)
     dataset = curate.run(settings.stage("data", curate.Config), renderer, longest, emit, context_of(folder))
@@ -220,7 +185,7 @@ def data_of(
     _require_files(settings)
     folder = resolve_model(config.model, Workspace.open(), emit)
     renderer = serve.make_renderer(folder, config.chat_template, config.train_on)
-    longest = int(_resolve_autos(settings, folder).stage("train", training.Config).max_length)
+    longest = int(resolve_autos(settings, folder).stage("train", training.Config).max_length)
     return settings.stage("data", curate.Config), renderer, longest, context_of(folder)
 
 
@@ -233,35 +198,6 @@ def renderer_for(model: str, workspace: Workspace | None = None, emit: Emit = ig
     workspace = workspace or Workspace.open()
     subject = resolve_subject(model, workspace)
     return serve.subject_renderer(subject, resolve_model(subject.base, workspace, emit))
-
-
-def _resolve_autos(settings: Settings, folder: Path) -> Settings:
-    config = settings.stage("train", training.Config)
-    stated = context_of(folder)
-    context = stated or LONGEST_AUTO
-    if config.max_length == "auto":
-        cut = f", cut at {LONGEST_AUTO}" if context > LONGEST_AUTO else ""
-        reason = f"the model's context is {context} tokens{cut}"
-        settings = settings.resolve("max_length", min(context, LONGEST_AUTO), reason)
-    elif stated and config.max_length > stated:
-        raise ConfigError(
-            f"max_length is {config.max_length}, and the model's context is {context} tokens",
-            where=settings.origins["max_length"],
-            rule="no row is longer than what the model was made for",
-            fix=f"set max_length: auto, or at most {context}; on_too_long: drop leaves longer rows out",
-        )
-    if config.learning_rate == "auto":
-        width = model_facts(folder).get("hidden_size")
-        if not width:
-            raise ConfigError(
-                "learning_rate: auto needs the width of the model, and its config.json has no hidden_size",
-                where=settings.origins["learning_rate"],
-                rule="the automatic rate follows from the model's width",
-                fix="set learning_rate, for example 2e-4 for an adapter",
-            )
-        rate, reason = training.auto_learning_rate(int(width), config.method)
-        settings = settings.resolve("learning_rate", rate, reason)
-    return settings
 
 
 def tokenise(project: Project, split: str) -> list[TokenizedExample]:
@@ -324,7 +260,7 @@ def _inputs(
     project: Project, fresh: bool, emit: Emit
 ) -> tuple[training.Config, training.AdapterConfig, training.Rows, training.Context]:
     rows = training.Rows(tokenise(project, "train"), tokenise(project, "validation"), project.dataset.card.digest)
-    kept = _for_anywhere(project.settings)
+    kept = for_anywhere(project.settings)
     context = training.Context(
         base=load_engine(project).base,
         renderer=project.renderer,
@@ -360,7 +296,30 @@ def _with_rows(project: Project, record: RunRecord) -> RunRecord:
     """Write down which rows the model has seen, and the whole configuration."""
     trained = sorted(example.id for example in project.dataset.examples if example.split != "test")
     store.write_text(project.output_dir / TRAINED_ROWS, "\n".join(trained) + "\n")
-    store.write_text(project.output_dir / "config.yaml", _for_anywhere(project.settings).to_yaml())
+    store.write_text(project.output_dir / "config.yaml", for_anywhere(project.settings).to_yaml())
+    return record
+
+
+def sweep(settings: Settings, workspace: Workspace, emit: Emit = ignore, fresh: bool = False) -> SweepRecord:
+    """Search for the best configuration on the validation rows; the test rows are put away before the first trial.
+
+    Writes ``<output_dir>-sweep/``: ``best.yaml`` where a trial was completed, ``report.html``, ``sweep.json``.
+
+    Raises:
+        ConfigError, TrainingError, Interrupted: see `tunesmith.train.search`.
+    """
+    folder = training.claim_sweep(settings)
+    project = prepare(settings, workspace, emit)
+    project.dataset = replace(project.dataset, examples=tuple(e for e in project.dataset.examples if e.split != "test"))
+
+    def open_base() -> Base:
+        if project.config.method == "full":  # training all weights spoils them
+            project.engine = None
+        return load_engine(project).base
+
+    rows = training.Rows(tokenise(project, "train"), tokenise(project, "validation"), project.dataset.card.digest)
+    record = training.search(project.settings, rows, open_base, project.renderer, workspace, emit, fresh)
+    store.write_text(folder / "report.html", evaluate.sweep_to_html(record))
     return record
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tunesmith import curate, evaluate, lifecycle, train
 from tunesmith.core.errors import ConfigError, Interrupted
+from tunesmith.settings import for_anywhere, resolve_autos
 
 
 def write(folder: Path, **values: object) -> Path:
@@ -45,7 +46,7 @@ def test_what_is_kept_with_a_run_has_absolute_paths(tmp_path: Path, monkeypatch:
     (tmp_path / "own.jinja").write_text("{{ messages }}")
     write(tmp_path, model="base", json_schema="schema.json", output_dir="runs/x", chat_template="own.jinja")
     monkeypatch.chdir(tmp_path)
-    kept = lifecycle._for_anywhere(lifecycle.load_settings(Path("tunesmith.yaml")))
+    kept = for_anywhere(lifecycle.load_settings(Path("tunesmith.yaml")))
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "config.yaml").write_text(kept.to_yaml())
     for place, given in ((tmp_path, "elsewhere/config.yaml"), (tmp_path / "elsewhere", "config.yaml")):
@@ -71,13 +72,13 @@ def test_an_evaluation_takes_the_keys_of_its_run(tmp_path: Path) -> None:
 
 def test_automatic_values_need_facts(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"max_position_embeddings": 4096, "hidden_size": 576}')
-    settings = lifecycle._resolve_autos(lifecycle.load_settings(write(tmp_path)), tmp_path)
+    settings = resolve_autos(lifecycle.load_settings(write(tmp_path)), tmp_path)
     assert settings.stage("train", train.Config).max_length == 2048
     assert settings.origins["max_length"] == "auto: the model's context is 4096 tokens, cut at 2048"
     assert settings.origins["learning_rate"].startswith("auto: ")
     (tmp_path / "config.json").write_text('{"n_embd": 768}')
     with pytest.raises(ConfigError, match="learning_rate: auto needs the width of the model"):
-        lifecycle._resolve_autos(lifecycle.load_settings(write(tmp_path)), tmp_path)
+        resolve_autos(lifecycle.load_settings(write(tmp_path)), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ VERBS = {
     "data": "tunesmith.cli.data:app",
     "plan": "tunesmith.cli.plan:plan",
     "train": "tunesmith.cli.train:train",
+    "sweep": "tunesmith.cli.sweep:sweep",
     "eval": "tunesmith.cli.eval:evaluate",
     "compare": "tunesmith.cli.eval:compare",
     "chat": "tunesmith.cli.chat:chat",

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 from tunesmith.train.config import AdapterConfig, Config, LoopConfig, refuse_unread
 from tunesmith.train.output import refuse_finished, weights_folder
 from tunesmith.train.schedule import auto_learning_rate
+from tunesmith.train.space import SweepConfig
+from tunesmith.train.sweep import claim_sweep
 from tunesmith.train.tracking import require_trackers, trackers
 
 if TYPE_CHECKING:
     from tunesmith.train.runs import Context, Rows, finished, plan, run
+    from tunesmith.train.trial import search
 
 __all__ = [
     "AdapterConfig",
@@ -18,13 +21,16 @@ __all__ = [
     "Context",
     "LoopConfig",
     "Rows",
+    "SweepConfig",
     "auto_learning_rate",
+    "claim_sweep",
     "finished",
     "plan",
     "refuse_finished",
     "refuse_unread",
     "require_trackers",
     "run",
+    "search",
     "trackers",
     "weights_folder",
 ]
@@ -34,5 +40,5 @@ def __getattr__(name: str) -> Any:
     if name in __all__:  # torch is imported only when training is really wanted
         from importlib import import_module
 
-        return vars(import_module("tunesmith.train.runs"))[name]
+        return vars(import_module("tunesmith.train.trial" if name == "search" else "tunesmith.train.runs"))[name]
     raise AttributeError(name)

@@ -205,6 +205,11 @@ def plan(config: Config, adapter: AdapterConfig, rows: Rows, context: Context) -
 
 
 def _plan(run_: _Run) -> None:
+    """Estimate the run and say so."""
+    run_.context.emit(Note(text=preflight.sentence(_fitted(run_), run_.plan.micro_batch)))
+
+
+def _fitted(run_: _Run) -> Estimate:
     """Estimate the run; take over the micro-batch that fits, unless a checkpoint knows a smaller one."""
     context, state = run_.context, run_.state
     planned = preflight.estimate(
@@ -213,7 +218,7 @@ def _plan(run_: _Run) -> None:
     run_.planned = planned
     if planned.micro_batch != run_.plan.micro_batch and not state.micro_batch:
         state.micro_batch = planned.micro_batch
-    context.emit(Note(text=preflight.sentence(planned, run_.plan.micro_batch)))
+    return planned
 
 
 def _begin(config: Config, adapter: AdapterConfig, rows: Rows, context: Context) -> _Run:
