@@ -172,7 +172,8 @@ def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Pr
     settings = _resolve_autos(settings, folder)
     emit(Stage(title="data", detail=", ".join(s.path for s in settings.stage("data", curate.Config).datasets)))
     longest = int(settings.stage("train", training.Config).max_length)
-    dataset = curate.run(settings.stage("data", curate.Config), renderer, longest, emit, context_of(folder))
+    data = settings.stage("data", curate.Config)
+    dataset = curate.run(data, renderer, longest, emit, context_of(folder), workspace)
     return Project(settings, workspace, folder, renderer, dataset, emit)
 
 
@@ -253,15 +254,9 @@ def _resolve_autos(settings: Settings, folder: Path) -> Settings:
     return settings
 
 
-def tokenise(project: Project, split: str) -> list[TokenizedExample]:
-    """The rows of a split as ids and weights."""
-    rows = [example for example in project.dataset.examples if example.split == split]
-    made: list[TokenizedExample] = []
-    for done, example in enumerate(rows, start=1):
-        made += project.renderer.example(example)
-        if done % 500 == 0 or done == len(rows):
-            project.emit(Tick(task=f"tokenising {split} rows", done=done, total=len(rows)))
-    return made
+def tokenise(project: Project, split: str) -> Sequence[TokenizedExample]:
+    """The rows of a split as ids and weights, read from the workspace as they are asked for."""
+    return project.dataset.tokens[split]
 
 
 def load_engine(project: Project) -> Engine:
@@ -297,7 +292,9 @@ def train(project: Project, fresh: bool = False) -> RunRecord:
         project.emit(Note(text=f"{project.output_dir} is trained already; what is missing is its verdict"))
         return _with_rows(project, record)
     project.emit(Stage(title="training", detail=f"{project.config.method}, {len(project.dataset.of('train'))} rows"))
-    rows = training.Rows(tokenise(project, "train"), tokenise(project, "validation"), project.dataset.card.digest)
+    parts = training.parts_of(project.dataset.sets)
+    digest = project.dataset.card.digest
+    rows = training.Rows(tokenise(project, "train"), tokenise(project, "validation"), digest, parts)
     context = training.Context(
         base=base,
         renderer=project.renderer,
@@ -393,7 +390,7 @@ def evaluate_models(
     for subject, _ in opened:
         _warn_of_trained_rows(subject, examples, emit)
     config = settings.stage("evaluate", evaluate.Config)
-    digest = store.file_digest(Path(data.path))
+    digest = curate.content_digest(Path(data.path))
     report = evaluate.run(config, [sampler for _, sampler in opened], examples, emit=emit, dataset_digest=digest)
     workspace.put("report", report.report_id, report)
     return report

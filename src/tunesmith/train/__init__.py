@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.train.config import Config
+from tunesmith.train.order import parts_of
 from tunesmith.train.output import refuse_finished
 from tunesmith.train.schedule import auto_learning_rate
 
 if TYPE_CHECKING:
     from tunesmith.train.runs import Context, Rows, finished, run
 
-__all__ = ["Config", "Context", "Rows", "auto_learning_rate", "finished", "refuse_finished", "run"]
+__all__ = ["Config", "Context", "Rows", "auto_learning_rate", "finished", "parts_of", "refuse_finished", "run"]
 
 
 def __getattr__(name: str) -> Any:
