@@ -105,7 +105,7 @@ def _time_one(documents: int, length: int) -> float:
     best, passes, start = float("inf"), 0, time.perf_counter()
     while passes < 2 or time.perf_counter() - start < SECONDS:  # the first pass fills caches
         begin = time.perf_counter()
-        out = attention.packed_attention(layout, q, k, v, SIZE**-0.5)
+        out = attention.packed_attention(layout, 0, q, k, v, SIZE**-0.5)
         torch.autograd.grad(out, (q, k, v), wanted)
         best, passes = min(best, time.perf_counter() - begin), passes + 1
     return best

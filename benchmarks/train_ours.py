@@ -22,7 +22,7 @@ from tunesmith.model import device
 from tunesmith.model.adapters import read_adapter
 from tunesmith.model.load import Base, load_base
 from tunesmith.model.lora import LoRASpec
-from tunesmith.model.trainable import KINDS, Options, Trainable
+from tunesmith.model.trainable import Options, Trainable, make_trainable
 from tunesmith.serve import make_renderer
 from tunesmith.train.loop import Plan, State, make_optimiser, train
 from tunesmith.train.order import Order
@@ -57,7 +57,7 @@ def prepare(job: Job, pairs: Path, folder: Path) -> Job:
 
 def _fresh(base: Base, job: Job) -> Trainable:
     spec = LoRASpec(job["lora_r"], job["lora_alpha"], "all-linear", 0.0, False)
-    return KINDS["lora"](base, Options(spec, job["seed"], "benchmark"))
+    return make_trainable("lora", base, Options(spec, job["seed"], "benchmark"))
 
 
 def measure(job: Job, steps: int) -> dict[str, Any]:
@@ -65,9 +65,8 @@ def measure(job: Job, steps: int) -> dict[str, Any]:
     device.use_all_cores()
     base = load_base(Path(job["model"]), getattr(torch, job["dtype"]))
     trainable = _fresh(base, job)
-    for name, (a, b) in read_adapter(Path(job["adapter"])).weights.items():
-        trainable.parameters[f"{name}.a"].data.copy_(a)
-        trainable.parameters[f"{name}.b"].data.copy_(b)
+    for name, weight in read_adapter(Path(job["adapter"])).weights.items():
+        trainable.parameters[name].data.copy_(weight)
     rows = [_tokenised(row, number) for number, row in enumerate(job["rows"])]
     order = Order(len(rows), job["batch"], job["seed"])
     rate, norm = job["learning_rate"], job["max_grad_norm"]

@@ -22,14 +22,15 @@ from tunesmith import curate, evaluate, serve
 from tunesmith import train as training
 from tunesmith.core import config as configuration
 from tunesmith.core import store, yamlfile
-from tunesmith.core.artifacts import Machine, Release, Report, RunRecord
+from tunesmith.core.artifacts import AdapterCard, Machine, Release, Report, RunRecord
 from tunesmith.core.config import Settings
 from tunesmith.core.errors import ConfigError, DataError
 from tunesmith.core.events import Emit, Note, Stage, Tick, ignore
 from tunesmith.core.protocols import Sampler
 from tunesmith.core.records import Example, TokenizedExample
 from tunesmith.core.store import Workspace
-from tunesmith.model.resolve import Subject, context_of, model_facts, resolve_model, resolve_subject
+from tunesmith.model.resolve import CARD, Subject, context_of, model_facts, resolve_model, resolve_subject
+from tunesmith.text.builtin import NAMES
 from tunesmith.text.template import TemplateRenderer
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 STAGES: Mapping[str, Any] = {
     "data": curate.Config,
     "train": training.Config,
+    "adapter": training.AdapterConfig,
     "evaluate": evaluate.Config,
     "serve": serve.Config,
 }
@@ -45,6 +47,9 @@ STAGES: Mapping[str, Any] = {
 
 LONGEST_AUTO = 2048
 """``max_length: auto`` is the model's context, but not more than this."""
+
+TRAINED_ROWS = "trained_rows.txt"
+"""Ids (hashes of the content) of the rows that a model has seen, in a run's folder and beside stored weights."""
 
 DEMO_ROWS = 300
 DEMO_SETTINGS: Mapping[str, Any] = {
@@ -76,6 +81,11 @@ class Project:
         return self.settings.stage("train", training.Config)
 
     @property
+    def adapter(self) -> training.AdapterConfig:
+        """The shape of the adapter."""
+        return self.settings.stage("adapter", training.AdapterConfig)
+
+    @property
     def output_dir(self) -> Path:
         """Folder of the run."""
         return Path(self.config.output_dir)
@@ -97,7 +107,10 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
     Raises:
         ConfigError: unknown keys, impossible values; all problems are shown together.
     """
-    return _with_whole_paths(configuration.load(path, STAGES, overrides), path)
+    settings = _with_whole_paths(configuration.load(path, STAGES, overrides), path)
+    method, adapter = settings.stage("train", training.Config).method, settings.stage("adapter", training.AdapterConfig)
+    training.refuse_unread(method, adapter, settings.origins)
+    return settings
 
 
 def load_evaluation(path: Path | None, overrides: Sequence[str] = (), models: Sequence[str] = ()) -> Settings:
@@ -126,7 +139,7 @@ def _with_whole_paths(settings: Settings, path: Path | None) -> Settings:
     if beside.exists():  # an adapter names its base, and must find it from anywhere
         settings = settings.resolve("model", str(beside.resolve()), "absolute path")
     schema = settings.stage("evaluate", evaluate.Config).json_schema
-    if isinstance(schema, str):  # the run's own config.yaml is read again by later evaluations, from anywhere
+    if isinstance(schema, str):
         settings = settings.resolve("json_schema", str((here / Path(schema).expanduser()).absolute()), "absolute path")
     if "datasets" in settings.origins:
         specs = settings.stage("data", curate.Config).datasets
@@ -136,9 +149,22 @@ def _with_whole_paths(settings: Settings, path: Path | None) -> Settings:
     output = str(here / Path(config.output_dir).expanduser())
     if output != config.output_dir:
         settings = settings.resolve("output_dir", output, reason)
-    if here != Path() and (here / config.chat_template).is_file():
-        settings = settings.resolve("chat_template", str(here / config.chat_template), reason)
+    template = (here / Path(config.chat_template).expanduser()).absolute()
+    if config.chat_template not in ("model", *NAMES) and template.is_file():
+        settings = settings.resolve("chat_template", str(template), "absolute path")
     return settings
+
+
+def _for_anywhere(settings: Settings) -> Settings:
+    """The same with absolute paths, for what is kept with a run and read again from other folders.
+
+    Messages use the paths as they were given: those are shorter, and what the reader typed.
+    """
+    specs = settings.stage("data", curate.Config).datasets
+    moved = [{**spec.model_dump(), "path": str(Path(spec.path).absolute())} for spec in specs]
+    output = str(Path(settings.stage("train", training.Config).output_dir).absolute())
+    settings = settings.resolve("datasets", moved, "absolute path")
+    return settings.resolve("output_dir", output, "absolute path")
 
 
 def claim_output(settings: Settings, fresh: bool = False) -> None:
@@ -166,6 +192,7 @@ def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Pr
         ModelError, OfflineError: no such model. DataError: rows that cannot be used.
     """
     config = settings.stage("train", training.Config)
+    _require_files(settings)
     emit(Stage(title="model", detail=config.model))
     folder = resolve_model(config.model, workspace, emit)
     renderer = serve.make_renderer(folder, config.chat_template, config.train_on)
@@ -177,6 +204,12 @@ def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Pr
     return Project(settings, workspace, folder, renderer, dataset, emit)
 
 
+def _require_files(settings: Settings) -> None:
+    """Refuse files that are missing or cannot be read before a model is downloaded, which may take minutes."""
+    curate.require_files(settings.stage("data", curate.Config))
+    evaluate.load_schema(settings.stage("evaluate", evaluate.Config).json_schema)
+
+
 def data_of(
     path: Path, overrides: Sequence[str] = (), emit: Emit = ignore
 ) -> tuple[curate.Config, TemplateRenderer, int, int | None]:
@@ -186,6 +219,7 @@ def data_of(
     """
     settings = load_settings(path, overrides)
     config = settings.stage("train", training.Config)
+    _require_files(settings)
     folder = resolve_model(config.model, Workspace.open(), emit)
     renderer = serve.make_renderer(folder, config.chat_template, config.train_on)
     longest = int(_resolve_autos(settings, folder).stage("train", training.Config).max_length)
@@ -262,9 +296,9 @@ def tokenise(project: Project, split: str) -> Sequence[TokenizedExample]:
 def load_engine(project: Project) -> Engine:
     """The base in memory, once per project."""
     if project.engine is None:
-        project.engine = serve.open_engine(
-            project.folder, project.config.dtype, project.emit, serve.public_name(project.config.model)
-        )
+        config = project.config
+        form = config.dtype + ("-nf4" if config.method == "qlora" else "")
+        project.engine = serve.open_engine(project.folder, form, project.emit, serve.public_name(config.model))
     return project.engine
 
 
@@ -288,30 +322,31 @@ def train(project: Project, fresh: bool = False) -> RunRecord:
     """
     base, config = load_engine(project).base, project.config
     if _is_unjudged(project.output_dir) and not fresh:
-        record = training.finished(config, project.dataset.card.digest, base, project.renderer)
+        record = training.finished(config, project.adapter, project.dataset.card.digest, base, project.renderer)
         project.emit(Note(text=f"{project.output_dir} is trained already; what is missing is its verdict"))
         return _with_rows(project, record)
     project.emit(Stage(title="training", detail=f"{project.config.method}, {len(project.dataset.of('train'))} rows"))
     parts = training.parts_of(project.dataset.sets)
     digest = project.dataset.card.digest
     rows = training.Rows(tokenise(project, "train"), tokenise(project, "validation"), digest, parts)
+    kept = _for_anywhere(project.settings)
     context = training.Context(
         base=base,
         renderer=project.renderer,
         chat_template=project.config.chat_template,
         output_dir=project.output_dir,
-        origins=project.settings.origins,
+        origins=kept.origins,
         emit=project.emit,
         fresh=fresh,
     )
-    return _with_rows(project, training.run(config, rows, context))
+    return _with_rows(project, training.run(kept.stage("train", training.Config), project.adapter, rows, context))
 
 
 def _with_rows(project: Project, record: RunRecord) -> RunRecord:
     """Write down which rows the model has seen, and the whole configuration."""
     trained = sorted(example.id for example in project.dataset.examples if example.split != "test")
-    store.write_text(project.output_dir / "trained_rows.txt", "\n".join(trained) + "\n")
-    store.write_text(project.output_dir / "config.yaml", project.settings.to_yaml())
+    store.write_text(project.output_dir / TRAINED_ROWS, "\n".join(trained) + "\n")
+    store.write_text(project.output_dir / "config.yaml", _for_anywhere(project.settings).to_yaml())
     return record
 
 
@@ -324,12 +359,13 @@ def judge(project: Project) -> Report:
     assert project.baseline is not None
     project.emit(Stage(title="judging", detail="the saved weights against the base, on the same held-out rows"))
     name = project.output_dir.name
-    if project.config.method == "lora":
+    weights = project.output_dir / training.weights_folder(project.config.method)
+    if project.config.method != "full":
         engine = load_engine(project)
-        engine.add_adapter(name, project.output_dir / "adapter")
+        engine.add_adapter(name, weights)
         tuned = LocalSampler(engine, project.renderer, adapter=name, name="tuned")
     else:
-        engine = serve.open_engine(project.output_dir / "model", project.config.dtype, project.emit)
+        engine = serve.open_engine(weights, project.config.dtype, project.emit)
         tuned = LocalSampler(engine, project.renderer, name="tuned")
     return _evaluate(project, [project.baseline, tuned])
 
@@ -343,12 +379,16 @@ def _evaluate(project: Project, samplers: Sequence[Sampler]) -> Report:
 def register(project: Project, run: RunRecord, report: Report) -> Outcome:
     """Keep run, report and adapter in the workspace under the run's name, and write the report's page."""
     workspace, output = project.workspace, project.output_dir
-    folder = output / ("adapter" if project.config.method == "lora" else "model")
+    folder = output / training.weights_folder(project.config.method)
 
     def fill(target: Path) -> None:
-        for path in sorted(folder.iterdir()):
-            if path.name != "manifest.json":
-                store.write_bytes(target / path.name, path.read_bytes())
+        rows = output / TRAINED_ROWS
+        for path in [*sorted(folder.iterdir()), rows]:
+            if path.name not in ("manifest.json", CARD):
+                store.copy_file(path, target / path.name)
+        card = AdapterCard.model_validate_json((folder / CARD).read_bytes())
+        card = card.model_copy(update={"files": {**card.files, rows.name: store.file_digest(rows)}})
+        store.write_text(target / CARD, card.model_dump_json(indent=2) + "\n")
 
     artifact = workspace.publish("adapter", fill, {"run_id": run.run_id, "digest": run.adapter_digest})
     workspace.put("dataset", project.dataset.card.digest, project.dataset.card)
@@ -385,11 +425,12 @@ def evaluate_models(
     Raises:
         DataError: every row of the file was trained on by one of them.
     """
+    config = settings.stage("evaluate", evaluate.Config)
+    evaluate.load_schema(config.json_schema)
     examples = _once_each(tuple(curate.read(data)), emit)
     opened = serve.open_samplers(names, workspace, emit)
     for subject, _ in opened:
         _warn_of_trained_rows(subject, examples, emit)
-    config = settings.stage("evaluate", evaluate.Config)
     digest = curate.content_digest(Path(data.path))
     report = evaluate.run(config, [sampler for _, sampler in opened], examples, emit=emit, dataset_digest=digest)
     workspace.put("report", report.report_id, report)
@@ -406,13 +447,13 @@ def _once_each(examples: Sequence[Example], emit: Emit) -> tuple[Example, ...]:
 
 
 def _warn_of_trained_rows(subject: Subject, examples: Sequence[Example], emit: Emit) -> None:
-    known = (subject.run / "trained_rows.txt") if subject.run else None
-    if known is None or not known.is_file():
-        if subject.adapter is not None:
+    lists = _lists_of_trained_rows(subject)
+    if not lists:
+        if subject.adapter is not None or subject.renderer_digest:
             text = f"not checked whether {subject.name} was trained on these rows: give the run's folder to check it"
             emit(Note(text=text))
         return
-    trained = set(known.read_text(encoding="utf-8").split())
+    trained = {id for known in lists for id in known.read_text(encoding="utf-8").split()}
     seen = [example for example in examples if example.id in trained]
     if len(seen) == len(examples):
         raise DataError(
@@ -425,6 +466,14 @@ def _warn_of_trained_rows(subject: Subject, examples: Sequence[Example], emit: E
         places = ", ".join(str(example.source) for example in seen[:3])
         text = f"{len(seen)} of {len(examples)} rows were training or validation rows of {subject.name}: {places}"
         emit(Note(text=f"{text}; the result flatters it", level="warning"))
+
+
+def _lists_of_trained_rows(subject: Subject) -> list[Path]:
+    """The lists of the run or the stored weights, and that of a base which was tuned before it."""
+    base = Path(subject.base)
+    tuned = (base, base.parent) if (base / CARD).is_file() else ()
+    places = dict.fromkeys((subject.run, subject.adapter, *tuned))
+    return [known for place in places if place and (known := place / TRAINED_ROWS).is_file()]
 
 
 def machine() -> Machine:

@@ -43,10 +43,11 @@ class Desk:
 
     folder: Path
     base: Path
+    workspace: Path | None = None
 
     @property
     def home(self) -> Path:
-        return self.folder / "home"
+        return self.workspace or self.folder / "home"
 
     @property
     def run(self) -> Path:

@@ -77,6 +77,56 @@ def test_a_length_that_the_model_does_not_take(desk: Desk) -> None:
     assert desk.is_untouched()
 
 
+def test_a_small_queue_needs_no_second_knob(desk: Desk) -> None:
+    desk.config(max_pending_requests=4)
+    ran = desk.train("--explain", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.document["config"]["max_choices"] == 4
+
+
+@pytest.mark.parametrize(
+    ("values", "what", "fix"),
+    [
+        (
+            {"max_pending_requests": 4, "max_choices": 5},
+            "max_choices is 5, max_pending_requests is 4",
+            "lower max_choices, or raise max_pending_requests",
+        ),
+        ({"val_size": 0.5, "test_size": 0.5}, "val_size is 0.5, test_size is 0.5", "lower one of them"),
+    ],
+)
+def test_values_that_do_not_go_together_name_their_lines(
+    desk: Desk, values: dict[str, float], what: str, fix: str
+) -> None:
+    desk.config(**values)
+    error = refusal(desk.train())
+    lines = {f"{CONFIG}:{line_of(key, desk.folder / CONFIG)}" for key in values}
+    assert (error.what, set(error.where.split(", ")), error.fix) == (what, lines, fix)
+    assert desk.is_untouched()
+
+
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [
+        ({"datasets": [{"path": "nowhere.jsonl"}]}, "there is no such file"),
+        ({"datasets": [{"path": ROWS}, {"path": "notes.docx"}]}, "a file of kind .docx cannot be read"),
+        ({"json_schema": "nowhere.json"}, "cannot read "),
+    ],
+)
+def test_files_are_looked_for_before_a_model_is_fetched(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, values: dict[str, object], what: str
+) -> None:
+    def fetched(*_: object) -> None:
+        raise AssertionError("the model was fetched first")
+
+    monkeypatch.setattr("tunesmith.lifecycle.resolve_model", fetched)
+    (desk.folder / "notes.docx").write_bytes(b"")
+    desk.config(**values)
+    for command in ("train", "data check", "data show"):
+        assert refusal(desk.ask(*command.split(), CONFIG)).what.startswith(what)
+    assert desk.is_untouched()
+
+
 def test_missing_config(desk: Desk) -> None:
     error = refusal(desk.ask("train", "tunesmiht.yaml"))
     assert (error.what, error.where) == ("no such file", "tunesmiht.yaml")

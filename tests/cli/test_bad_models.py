@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +16,10 @@ import pytest
 from tests.cli.conftest import Desk, refusal
 from tests.command import Ran, inside, kept
 from tests.project import BASE, HELD_OUT, ROWS, RUN, Project, build_base
+from tunesmith.core.artifacts import AdapterCard
+from tunesmith.core.store import Workspace, file_digest
 from tunesmith.curate import read_file
+from tunesmith.model.adapters import adapter_digest
 
 WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 
@@ -205,6 +210,15 @@ def test_a_model_is_not_an_adapter(desk: Desk, other_base: Path) -> None:
     error = refusal(desk.ask("serve", "--model", desk.base, "--adapter", "mine", "--port", "0"))
     assert error.what == "'mine' names no adapter"
     assert error.fix == "for example --adapter mine=mine"
+    for text in ("=mine", "mine="):
+        assert refusal(desk.ask("serve", "--model", desk.base, "--adapter", text)).fix == error.fix
+
+
+@pytest.mark.parametrize("message", ["", "  "])
+def test_an_empty_message(desk: Desk, message: str) -> None:
+    error = refusal(desk.ask("chat", desk.base, "--message", message))
+    assert (error.what, error.where) == ("the message is empty", "--message")
+    assert error.fix == "give --message TEXT, or leave it out for a conversation"
 
 
 def test_a_run_that_failed_a_check_answers_nobody(desk: Desk, run: Path) -> None:
@@ -222,10 +236,15 @@ def test_a_run_that_failed_a_check_answers_nobody(desk: Desk, run: Path) -> None
 # ---- rows and ports
 
 
-@pytest.mark.parametrize("part", ["", "adapter"])
-def test_eval_on_the_rows_of_training(unchanged: Project, trained: Ran, desk: Desk, part: str) -> None:
+@pytest.mark.parametrize("known_as", ["run", "adapter", "released name", "artifact"])
+def test_eval_on_the_rows_of_training(unchanged: Project, trained: Ran, desk: Desk, known_as: str) -> None:
     assert trained.code == 0, trained.err
-    model = unchanged.run / part
+    home = unchanged.folder / ".tunesmith"
+    release = Workspace.open(home).released("first")
+    assert release is not None
+    places = {"run": unchanged.run, "adapter": unchanged.run / "adapter", "released name": "first"}
+    model = places.get(known_as, home / "artifacts" / release.adapter_digest)
+    desk = replace(desk, workspace=home)
     seen = set((unchanged.run / "trained_rows.txt").read_text().split())
     lines = (unchanged.folder / ROWS).read_text().splitlines(keepends=True)
     known = [line for line, row in zip(lines, read_file(str(unchanged.folder / ROWS)), strict=True) if row.id in seen]
@@ -241,6 +260,29 @@ def test_eval_on_the_rows_of_training(unchanged: Project, trained: Ran, desk: De
     assert ran.code == 0
     assert "warning: 2 of 26 rows were training or validation rows of " in ran.err
     assert "mixed.jsonl:1, mixed.jsonl:2; the result flatters it" in ran.err
+
+
+def test_rows_of_training_are_not_checked_without_a_list(desk: Desk, run: Path) -> None:
+    ran = desk.ask("eval", Path(shutil.move(run / "adapter", desk.folder / "alone")), "--data", ROWS)
+    assert ran.code == 0, ran.err
+    assert "not checked whether alone was trained on these rows: give the run's folder to check it" in ran.err
+
+
+def test_a_stored_adapter_is_whole_and_open_to_all(project: Project, trained: Ran) -> None:
+    assert trained.code == 0, trained.err
+    workspace = Workspace.open(project.folder / ".tunesmith")
+    release = workspace.released("first")
+    assert release is not None
+    stored = workspace.artifact(release.adapter_digest).path
+    card = AdapterCard.model_validate_json((stored / "tunesmith.json").read_bytes())
+    beside = {path.name: file_digest(path) for path in stored.iterdir()}
+    assert card.files == {name: beside[name] for name in (SETTINGS, WEIGHTS, "trained_rows.txt")}
+    assert set(beside) == {*card.files, "tunesmith.json", "manifest.json"}
+    assert (stored / "trained_rows.txt").read_bytes() == (project.run / "trained_rows.txt").read_bytes()
+    assert adapter_digest(stored) == adapter_digest(project.run / "adapter")
+    for folder in (stored, project.run, project.run / "adapter", project.run / "last"):
+        modes = {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir() if path.is_file()}
+        assert modes == {stat.S_IMODE((project.folder / ROWS).stat().st_mode)}
 
 
 def test_busy_port(desk: Desk, project: Project) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +18,11 @@ from safetensors.numpy import save_file
 from tests.core.crash import run_and_kill, run_together
 from tunesmith.core import disk
 from tunesmith.core.errors import CorruptArtifactError, InputError, StorageError
+from tunesmith.core.records import digest_of
 from tunesmith.core.store import (
     append_line,
+    copy_file,
     file_digest,
-    folder_digest,
     make_folder,
     remove,
     require_writable,
@@ -121,17 +123,39 @@ def test_remove_takes_files_folders_links_and_nothing(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize(("umask", "wanted"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_a_finished_folder_has_the_modes_that_the_umask_gives(tmp_path: Path, umask: int, wanted: int) -> None:
+    before = os.umask(umask)
+    try:
+        with staged_folder(tmp_path / "run") as folder:
+            save_file({"w": np.zeros(3, dtype=np.float32)}, folder / "model.safetensors")
+            assert stat.S_IMODE((folder / "model.safetensors").stat().st_mode) == 0o600, "the library closes it"
+            write_text(folder / "config.json", "{}")
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "run").iterdir()} == {wanted}
+
+
+def test_a_file_is_copied_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = os.urandom(3 << 20)
+    (tmp_path / "weights").write_bytes(data)
+    monkeypatch.setattr(Path, "read_bytes", None)
+    copy_file(tmp_path / "weights", tmp_path / "sub" / "copy")
+    assert (tmp_path / "sub" / "copy").open("rb").read() == data
+    with pytest.raises(StorageError, match="File exists"):
+        copy_file(tmp_path / "weights", tmp_path / "sub" / "copy")
+
+
 # --- digests and manifests -------------------------------------------------------------------------------------------
 
 
 def test_digests_are_of_the_content(tmp_path: Path) -> None:
     fill(tmp_path / "a", "x")
     fill(tmp_path / "b", "x")
-    assert folder_digest(tmp_path / "a") == folder_digest(tmp_path / "b")
-    write_manifest(tmp_path / "a")
-    assert folder_digest(tmp_path / "a") == folder_digest(tmp_path / "b")
+    assert write_manifest(tmp_path / "a") == write_manifest(tmp_path / "b")
+    assert write_manifest(tmp_path / "a") == write_manifest(tmp_path / "b"), "a manifest does not list itself"
     (tmp_path / "b" / "sub" / "0.txt").rename(tmp_path / "b" / "sub" / "renamed.txt")
-    assert folder_digest(tmp_path / "a") != folder_digest(tmp_path / "b")
+    assert write_manifest(tmp_path / "a") != write_manifest(tmp_path / "b")
     write_bytes(tmp_path / "c", b"abc")
     assert file_digest(tmp_path / "c") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
@@ -143,7 +167,7 @@ def test_a_manifest_lists_every_file(tmp_path: Path) -> None:
     assert verify_folder(tmp_path / "a") == listed
     assert listed["sub/1.txt"] == file_digest(tmp_path / "a" / "sub" / "1.txt")
     document = json.loads((tmp_path / "a" / "manifest.json").read_text())
-    assert document["digest"] == folder_digest(tmp_path / "a")
+    assert document["digest"] == digest_of(document["files"])
     assert document["files"]["sub/1.txt"]["size"] == 6
 
 

@@ -17,9 +17,10 @@ import sqlalchemy as sa
 from tests.core.crash import run_and_kill, run_together
 from tunesmith.core import disk, store
 from tunesmith.core.artifacts import Check, Release
+from tunesmith.core.disk import read_manifest
 from tunesmith.core.errors import CorruptArtifactError, InputError, StorageError
 from tunesmith.core.index import MIGRATIONS, Index
-from tunesmith.core.records import Finding
+from tunesmith.core.records import Finding, digest_of
 from tunesmith.core.store import Artifact, Workspace
 
 
@@ -46,7 +47,7 @@ def workspace(tmp_path: Path) -> Workspace:
 def test_an_artifact_is_named_by_its_content(workspace: Workspace) -> None:
     artifact = workspace.publish("adapter", fill(), {"run": "r1"})
     assert artifact.path == workspace.root / "artifacts" / artifact.digest
-    assert artifact.digest == store.folder_digest(artifact.path)
+    assert artifact.digest == digest_of(read_manifest(artifact.path))
     assert (artifact.path / "model.bin").read_text() == "weights" * 100
     assert (artifact.kind, dict(artifact.meta)) == ("adapter", {"run": "r1"})
     assert workspace.artifact(artifact.digest) == artifact

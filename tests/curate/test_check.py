@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from tests.curate.helpers import WordRenderer, example
 from tunesmith.core.records import Example, Finding, Message, Reply, Source, ToolCall
-from tunesmith.curate import check, inspect
+from tunesmith.curate import inspect
 from tunesmith.curate.keys import normalise, prompt_key, row_key
 
 
@@ -21,6 +22,10 @@ def talk(*turns: Message | tuple[str, str], line: int = 1) -> Example:
 
 def said(findings: list[Finding]) -> list[tuple[str, str, int]]:
     return [(finding.check, finding.severity, finding.source.line) for finding in findings]
+
+
+def check(examples: Sequence[Example], *arguments: Any, **options: Any) -> list[Finding]:
+    return list(inspect(examples, *arguments, **options).findings)
 
 
 @pytest.mark.parametrize(

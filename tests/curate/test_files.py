@@ -12,7 +12,7 @@ import pytest
 from tests.curate.helpers import error_of, jsonl, pair, write
 from tunesmith.core.errors import DataError
 from tunesmith.curate import files
-from tunesmith.curate.files import raw_rows
+from tunesmith.curate.files import raw_rows, require_file
 
 
 def rows(path: str) -> list[tuple[int, dict[str, object]]]:
@@ -199,6 +199,10 @@ def test_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path = write(tmp_path / "a.jsonl", "{}")
     monkeypatch.setattr(Path, "open", refuse)
     assert "no permission to read it" in error_of(lambda: rows(path)).what
+    monkeypatch.undo()
+    require_file(path)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert "no permission to read it" in error_of(lambda: require_file(path)).what
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.jsonl.gz"])

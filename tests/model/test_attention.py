@@ -37,7 +37,7 @@ def test_equals_one_call_per_document_forward_and_backward(lengths: list[int], w
     grad = torch.randn(total, 4, 8, generator=generator)
     wanted = reference(lengths, q, k, v, window)
     wanted_grads = torch.autograd.grad(wanted, (q, k, v), grad.double())
-    got = packed_attention(plan_layout(lengths), q, k, v, 8**-0.5, window)
+    got = packed_attention(plan_layout(lengths), 0, q, k, v, 8**-0.5, window)
     torch.testing.assert_close(got.double(), wanted, atol=1e-5, rtol=1e-5)
     for ours, theirs in zip(torch.autograd.grad(got, (q, k, v), grad), wanted_grads, strict=True):
         torch.testing.assert_close(ours.double(), theirs.double(), atol=2e-5, rtol=1e-4)

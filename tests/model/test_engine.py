@@ -17,7 +17,7 @@ from tunesmith.core.records import SamplingParams
 from tunesmith.model.engine import Engine, choose_token
 from tunesmith.model.load import Base, load_base
 from tunesmith.model.lora import LoRASpec
-from tunesmith.model.trainable import Options, train_lora
+from tunesmith.model.trainable import Options, make_trainable
 
 
 def prompt(seed: int, length: int) -> tuple[int, ...]:
@@ -40,7 +40,9 @@ def finish(engine: Engine) -> dict[str, list[int]]:
 def engine(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
     folder = tmp_path_factory.mktemp("adapters")
     for index in range(3):
-        trainable = train_lora(load_base(tiny_model, torch.float32), Options(LoRASpec(2 + index, 16), index, "tiny"))
+        trainable = make_trainable(
+            "lora", load_base(tiny_model, torch.float32), Options(LoRASpec(2 + index, 16), index, "tiny")
+        )
         randomise(trainable)
         trainable.master.mul_(index + 1)
         save(trainable, folder / f"a{index}")

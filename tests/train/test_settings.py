@@ -29,6 +29,38 @@ def test_paths_count_from_the_file(tmp_path: Path) -> None:
     assert "relative to the config file" in settings.origins["datasets"]
 
 
+def test_a_chat_template_is_a_file_or_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own.jinja").write_text("{{ messages }}")
+    for name in ("chatml", "model"):
+        (tmp_path / name).write_text("a file that happens to be called so")
+    monkeypatch.chdir(tmp_path)
+    for given, meant in (("own.jinja", str(tmp_path / "own.jinja")), ("chatml", "chatml"), ("model", "model")):
+        write(tmp_path, chat_template=given)
+        settings = lifecycle.load_settings(Path("tunesmith.yaml"))
+        assert settings.stage("train", train.Config).chat_template == meant
+
+
+def test_what_is_kept_with_a_run_has_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "own.jinja").write_text("{{ messages }}")
+    write(tmp_path, model="base", json_schema="schema.json", output_dir="runs/x", chat_template="own.jinja")
+    monkeypatch.chdir(tmp_path)
+    kept = lifecycle._for_anywhere(lifecycle.load_settings(Path("tunesmith.yaml")))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "config.yaml").write_text(kept.to_yaml())
+    for place, given in ((tmp_path, "elsewhere/config.yaml"), (tmp_path / "elsewhere", "config.yaml")):
+        monkeypatch.chdir(place)
+        again = lifecycle.load_settings(Path(given))
+        trained = again.stage("train", train.Config)
+        assert again.stage("data", curate.Config).datasets[0].path == str(tmp_path / "rows.jsonl")
+        assert again.stage("evaluate", evaluate.Config).json_schema == str(tmp_path / "schema.json")
+        assert trained.output_dir == str(tmp_path / "runs" / "x")
+        assert (trained.model, trained.chat_template) == (str(tmp_path / "base"), str(tmp_path / "own.jinja"))
+    for key in ("datasets", "output_dir", "json_schema", "model", "chat_template"):
+        assert kept.origins[key].endswith("(absolute path)")
+    assert kept.origins["datasets"] == "tunesmith.yaml:1 (absolute path)"
+
+
 def test_an_evaluation_takes_the_keys_of_its_run(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(json.dumps({"datasets": [{"path": "x"}], "primary_metric": "bleu"}))
     chosen = lifecycle.load_evaluation(None, ["bootstrap_samples=500"], ["nobody", str(tmp_path)])
@@ -46,6 +78,31 @@ def test_automatic_values_need_facts(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"n_embd": 768}')
     with pytest.raises(ConfigError, match="learning_rate: auto needs the width of the model"):
         lifecycle._resolve_autos(lifecycle.load_settings(write(tmp_path)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "value", "readers"),
+    [
+        ("full", "lora_r", 8, "lora and qlora"),
+        ("ia3", "use_dora", True, "lora and qlora"),
+        ("lora", "num_virtual_tokens", 8, "prefix and prompt"),
+        ("prefix", "bottleneck_size", 8, "bottleneck"),
+    ],
+)
+def test_a_key_that_the_method_does_not_read_is_refused(
+    tmp_path: Path, method: str, key: str, value: object, readers: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"{key} means nothing to method: {method}") as error:
+        lifecycle.load_settings(write(tmp_path, method=method, **{key: value}))
+    assert error.value.rule == f"it is read by method: {readers}"
+
+
+def test_every_key_of_the_adapter_has_a_reader() -> None:
+    from tunesmith.train.config import READ_BY
+
+    source = (Path(train.__file__).parent / "runs.py").read_text()
+    assert set(READ_BY) <= set(train.AdapterConfig.model_fields)
+    assert all(f"adapter.{key}" in source for key in train.AdapterConfig.model_fields)
 
 
 def test_an_interruption_names_the_command_that_goes_on() -> None:

@@ -13,7 +13,7 @@ from tunesmith.cli.console import JsonOption, session
 
 def chat(
     model: Annotated[str, typer.Argument(help="Run folder, adapter folder, released name, model folder or name.")],
-    message: Annotated[str, typer.Option("--message", "-m", help="Ask this once and end.")] = "",
+    message: Annotated[str | None, typer.Option("--message", "-m", help="Ask this once and end.")] = None,
     system: Annotated[str, typer.Option("--system", help="System message.")] = "",
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer in tokens.")] = 512,
     temperature: Annotated[
@@ -28,6 +28,13 @@ def chat(
         from tunesmith.core.records import Message, SamplingParams
         from tunesmith.core.store import Workspace
 
+        if message is not None and not message.strip():
+            raise InputError(
+                "the message is empty",
+                where="--message",
+                rule="a question has words",
+                fix="give --message TEXT, or leave it out for a conversation",
+            )
         if json and not message:
             raise InputError(
                 "--json needs a message",

@@ -61,11 +61,12 @@ def _named(text: str) -> tuple[str, str]:
 
     name, equals, path = text.partition("=")
     if not (name and equals and path):
+        place = text.strip("=") or "runs/tunesmith"
         raise InputError(
             f"{text!r} names no adapter",
             where="--adapter",
             rule="an adapter is given as NAME=PATH; clients write NAME into `model`",
-            fix=f"for example --adapter mine={text}",
+            fix=f"for example --adapter mine={place}",
         )
     return name, path
 

@@ -16,6 +16,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -69,11 +70,6 @@ def file_digest(path: Path) -> str:
     """SHA-256 (hex) of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def folder_digest(folder: Path) -> str:
-    """Content hash (hex) of a folder: of the names, sizes and SHA-256 of its files, its manifest left out."""
-    return digest_of(_describe(folder))
 
 
 def _files(folder: Path) -> list[Path]:
@@ -194,6 +190,12 @@ def copy_stream(source: IO[bytes], path: Path) -> None:
             shutil.copyfileobj(source, file, _CHUNK)
 
 
+def copy_file(source: Path, path: Path) -> None:
+    """Copy a file of any size into a new file of a folder that is being filled; its mode is not taken along."""
+    with source.open("rb") as stream:
+        copy_stream(stream, path)
+
+
 def append_bytes(path: Path, data: bytes) -> None:
     """Append to a file of a folder that is being filled. Nothing is flushed: that is done when the folder is whole."""
     with guarded(path), path.open("ab") as file:
@@ -273,6 +275,20 @@ def sync_tree(folder: Path) -> None:
 # --- folders ---------------------------------------------------------------------------------------------------------
 
 
+def finish(staging: Path) -> None:
+    """The last step before a filled folder gets its name: modes as the umask wants them, and all of it on the device.
+
+    Some libraries make files that only their owner may read (safetensors does), which would keep a colleague or the
+    user of a service from weights that everything beside them is open to.
+    """
+    wanted = stat.S_IMODE(staging.stat().st_mode) & 0o666  # the folder was made here, so its mode is the umask's
+    for path in staging.rglob("*"):
+        if path.is_file() and not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) != wanted:
+            with contextlib.suppress(PermissionError):  # some file systems have no modes; nothing is lost with them
+                path.chmod(wanted)
+    sync_tree(staging)
+
+
 @contextlib.contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
     """A fresh folder to fill, which takes the place of ``target`` when the block ends without an error.
@@ -294,7 +310,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
         with filling(staging, target):
             yield staging
         with guarded(target):
-            sync_tree(staging)
+            finish(staging)
             _swap(staging, target)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)

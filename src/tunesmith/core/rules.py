@@ -199,9 +199,15 @@ def _explain(problem: Problem, schema: Schema, places: Mapping[Keys, str], file:
         return ConfigError(f"the key {name!r} is missing", where=where, rule=f"{name} is required: {about}", fix=fix)
     what = f"{name} is {_show(problem.value)}" if keys else "the values do not go together"
     if problem.cause is not None:
-        return _from_validator(problem.cause, what, where)
+        return _from_validator(problem.cause, what, where if keys else _lines_of(problem.cause, places) or where)
     rule = f"{name} must be {schema.words(keys)}" if keys else problem.message
     return ConfigError(what, where=where, rule=rule, fix=_fix(name, problem.value, schema, keys))
+
+
+def _lines_of(cause: Exception, places: Mapping[Keys, str]) -> str:
+    """Where the keys stand that a validator of a whole model names in its error's ``where``: "max_x, max_y"."""
+    names = cause.where.split(", ") if isinstance(cause, TunesmithError) else []
+    return ", ".join(places[name,] for name in names if (name,) in places)
 
 
 def _from_validator(cause: Exception, what: str, where: str) -> ConfigError:

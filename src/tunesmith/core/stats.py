@@ -83,15 +83,6 @@ def paired_share_interval(gains: int, losses: int, n: int, confidence: float = 0
     return Interval(min(score.low, low), max(score.high, high))
 
 
-def share_rows_needed(difference: float, discordant: float, alpha: float = 0.05, power: float = POWER) -> int:
-    """Rows that a paired comparison of two shares needs to see ``difference`` when ``discordant`` of them differ.
-
-    Normal approximation of the McNemar test; the exact test needs some 7–10 % more rows.
-    Source: Miettinen, Biometrics 24 (1968).
-    """
-    return math.ceil(_share_rows(abs(difference), max(discordant, abs(difference)), alpha, power))
-
-
 def smallest_share_difference(n: int, both_ways: float, alpha: float = 0.05, power: float = POWER) -> float | None:
     """Smallest true difference of two shares that ``n`` paired rows show with the given power.
 
@@ -135,6 +126,11 @@ def probability(z: float) -> float:
 
 
 def _share_rows(difference: float, discordant: float, alpha: float, power: float) -> float:
+    """Rows that a paired comparison of two shares needs to see ``difference`` when ``discordant`` of them differ.
+
+    Normal approximation of the McNemar test; the exact test needs some 7–10 % more rows.
+    Source: Miettinen, Biometrics 24 (1968).
+    """
     spread = math.sqrt(max(0.0, discordant - difference * difference))
     return (z_value(1 - alpha / 2) * math.sqrt(discordant) + z_value(power) * spread) ** 2 / (difference * difference)
 

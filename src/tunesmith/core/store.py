@@ -32,8 +32,8 @@ from tunesmith.core.artifacts import Release
 from tunesmith.core.disk import (
     append_bytes,
     append_line,
+    copy_file,
     file_digest,
-    folder_digest,
     make_folder,
     remove,
     require_writable,
@@ -55,8 +55,8 @@ __all__ = [
     "Workspace",
     "append_bytes",
     "append_line",
+    "copy_file",
     "file_digest",
-    "folder_digest",
     "make_folder",
     "remove",
     "require_writable",
@@ -135,7 +135,7 @@ class Workspace:
             digest = digest_of(disk.read_manifest(staging))
             target = self.root / "artifacts" / digest
             with disk.guarded(target):
-                disk.sync_tree(staging)
+                disk.finish(staging)
                 self._settle(staging, target)
         self._index.add_artifact(digest, kind, dict(meta))
         return next(self._artifact(*row) for row in self._index.artifacts(prefix=digest, kind=kind))
@@ -174,7 +174,7 @@ class Workspace:
             with self._temporary(target) as staging:
                 fill(staging)
                 with disk.guarded(target):
-                    disk.sync_tree(staging)
+                    disk.finish(staging)
                     _move_in(staging, target)
         return target
 

@@ -1,9 +1,9 @@
 """Verb: raw rows become a checked, split data set."""
 
-from tunesmith.curate.check import Inspection, TokenCounts, check, inspect
+from tunesmith.curate.check import Inspection, TokenCounts, inspect
 from tunesmith.curate.config import Config, DataSet, Dataset, DatasetSpec
 from tunesmith.curate.demo import demo_rows, demo_schema
-from tunesmith.curate.read import read, read_file
+from tunesmith.curate.read import read, read_file, require_files
 from tunesmith.curate.run import Examination, content_digest, examine, run
 from tunesmith.curate.split import must_have_rows
 
@@ -15,7 +15,6 @@ __all__ = [
     "Examination",
     "Inspection",
     "TokenCounts",
-    "check",
     "content_digest",
     "demo_rows",
     "demo_schema",
@@ -24,5 +23,6 @@ __all__ = [
     "must_have_rows",
     "read",
     "read_file",
+    "require_files",
     "run",
 ]

@@ -56,20 +56,6 @@ class Inspection:
     left_out: frozenset[str]
 
 
-def check(
-    examples: Sequence[Example],
-    renderer: Renderer | None = None,
-    max_length: int | None = None,
-    *,
-    on_too_long: Literal["error", "drop"] = "error",
-    context: int | None = None,
-    progress: Progress | None = None,
-) -> list[Finding]:
-    """All findings about the rows, errors first; token checks need a renderer. ``context`` is what the model takes."""
-    found = inspect(examples, renderer, max_length, on_too_long=on_too_long, context=context, progress=progress)
-    return list(found.findings)
-
-
 def inspect(
     examples: Sequence[Example],
     renderer: Renderer | None = None,

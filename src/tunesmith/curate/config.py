@@ -131,7 +131,12 @@ class Config(Record):
     @model_validator(mode="after")
     def _leave_rows_for_training(self) -> Config:
         if self.val_size + self.test_size >= 1:
-            raise ValueError("val_size and test_size together must be below 1: no row would be left for training")
+            raise ConfigError(
+                f"val_size is {self.val_size:g}, test_size is {self.test_size:g}",
+                where="val_size, test_size",
+                rule="val_size and test_size together must be below 1: no row would be left for training",
+                fix="lower one of them",
+            )
         return self
 
 

@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from typing import Any, NoReturn, cast
 from tunesmith.core.errors import DataError
 from tunesmith.core.protocols import Progress
 from tunesmith.core.registry import nearest
+from tunesmith.curate.parquet import parquet_rows
 from tunesmith.curate.place import Place, Report, kind_of, shown, stop
 
 MAX_ROW = 32 * 1024 * 1024
@@ -72,11 +74,7 @@ def raw_rows(
         for text in texts:
             yield from raw_rows(str(text), sample_by=sample_by, report=report, progress=progress)
         return
-    _must_be_file(file, place)
-    packed = file.name.lower().endswith(".gz")
-    suffix = Path(file.name[:-3] if packed else file.name).suffix.lower()
-    if suffix not in READERS:
-        _refuse_kind(place, suffix)
+    suffix, packed = _kind(file, place)
     try:
         with file.open("rb") as raw:
             stream = io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=raw))) if packed else raw
@@ -89,7 +87,35 @@ def raw_rows(
             fix="copy or download it again; test it with: gzip -t",
         ) from error
     except PermissionError as error:
-        raise place.error("no permission to read it", rule="the file must be readable", fix="chmod u+r") from error
+        raise _unpermitted(place) from error
+
+
+def require_file(path: str) -> None:
+    """Refuse a file that cannot be opened or is of no kind that is read; nothing of it is read yet.
+
+    Raises:
+        DataError: as in ``raw_rows``.
+    """
+    file, place = Path(path), Place(path)
+    if text_files(file):
+        return
+    _kind(file, place)
+    if not os.access(file, os.R_OK):
+        raise _unpermitted(place)
+
+
+def _unpermitted(place: Place) -> DataError:
+    return place.error("no permission to read it", rule="the file must be readable", fix="chmod u+r")
+
+
+def _kind(file: Path, place: Place) -> tuple[str, bool]:
+    """The suffix that says how a file is read, and whether it is packed."""
+    _must_be_file(file, place)
+    packed = file.name.lower().endswith(".gz")
+    suffix = Path(file.name[:-3] if packed else file.name).suffix.lower()
+    if suffix not in READERS:
+        _refuse_kind(place, suffix)
+    return suffix, packed
 
 
 def text_files(folder: Path) -> list[Path]:
@@ -449,32 +475,6 @@ def _ragged(place: Place, found: int, wanted: int) -> DataError:
         rule="every row has as many cells as the header",
         fix='put cells that contain the separator or a line break in "quotes"',
     )
-
-
-# ---------------------------------------------------------------- Parquet
-
-
-def parquet_rows(file: OpenFile) -> Iterator[RawRow]:
-    """Rows of a Parquet file, numbered from 1. Missing values are None, nested values are lists and mappings."""
-    import pyarrow
-    import pyarrow.parquet
-
-    place, number = Place(file.name), 0
-    try:
-        table = pyarrow.parquet.ParquetFile(file.stream)
-        names = [name for name in table.schema_arrow.names if not file.wanted or name in file.wanted]
-        for batch in table.iter_batches(batch_size=_TICK, columns=names):
-            for row in batch.to_pylist():
-                number += 1
-                yield Place(file.name, number), row
-            if file.progress:
-                file.progress(int(file.size * number / max(1, table.metadata.num_rows)), file.size)
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise place.error(
-            f"is not a readable Parquet file: {str(error).splitlines()[0]}",
-            rule="a Parquet file begins and ends with PAR1 and holds text as UTF-8",
-            fix="write or download it again",
-        ) from error
 
 
 READERS: Mapping[str, Callable[[OpenFile], Iterator[RawRow]]] = {

@@ -10,9 +10,9 @@ from tunesmith.core.errors import DataError
 from tunesmith.core.protocols import Progress
 from tunesmith.core.records import Example, Message
 from tunesmith.core.registry import nearest
-from tunesmith.curate.config import DatasetSpec
+from tunesmith.curate.config import Config, DatasetSpec
 from tunesmith.curate.detect import detect
-from tunesmith.curate.files import RawRow, raw_rows
+from tunesmith.curate.files import RawRow, raw_rows, require_file
 from tunesmith.curate.place import Place, Report, shown, stop
 from tunesmith.curate.shapes import BUILDERS, FIELDS
 
@@ -34,6 +34,16 @@ def read(spec: DatasetSpec, progress: Progress | None = None) -> Iterator[Exampl
         DataError: the first row that cannot be read, with file, line and field.
     """
     return open_reading(spec, progress=progress).examples
+
+
+def require_files(config: Config) -> None:
+    """Refuse a configuration with a file that cannot be opened, without reading any.
+
+    Raises:
+        DataError: a file is missing, not permitted, a folder, or of no kind that is read.
+    """
+    for spec in config.datasets:
+        require_file(spec.path)
 
 
 def read_file(path: str) -> tuple[Example, ...]:

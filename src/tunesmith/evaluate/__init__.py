@@ -5,6 +5,7 @@ from tunesmith.evaluate.config import Config
 from tunesmith.evaluate.evaluation import run
 from tunesmith.evaluate.page import to_html
 from tunesmith.evaluate.remember import Remembered
+from tunesmith.evaluate.rows import load_schema
 from tunesmith.evaluate.wording import table, verdict_lines
 
-__all__ = ["Config", "Remembered", "Report", "run", "table", "to_html", "verdict_lines"]
+__all__ = ["Config", "Remembered", "Report", "load_schema", "run", "table", "to_html", "verdict_lines"]

@@ -2,17 +2,17 @@
 
 A folder holds ``adapter_config.json`` and ``adapter_model.safetensors`` exactly as PEFT 0.21 writes them, plus our card
 (``tunesmith.json``) and ``manifest.json``. Folders that PEFT wrote load as well; they lack the card, so the base can
-be checked by shapes only.
+be checked by shapes only. Weights go by PEFT's names, without its prefix.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -22,9 +22,14 @@ from tunesmith.core import store
 from tunesmith.core.artifacts import AdapterCard
 from tunesmith.core.disk import MANIFEST
 from tunesmith.core.errors import AdapterError, CorruptArtifactError
+from tunesmith.model.adapted import AdaptedLinear
+from tunesmith.model.bottleneck import BottleneckSpec
+from tunesmith.model.device import FOUR_BIT
+from tunesmith.model.ia3 import IA3Spec
 from tunesmith.model.load import Base
-from tunesmith.model.lora import LoRALinear, LoRASpec, LowRank, choose_targets, wrap
-from tunesmith.model.resolve import ADAPTER_CONFIG, CARD
+from tunesmith.model.lora import LoRASpec
+from tunesmith.model.resolve import ADAPTER_CONFIG, CARD, source_of, way_to_trained_base
+from tunesmith.model.virtual import VirtualSpec
 
 CONFIG, WEIGHTS = ADAPTER_CONFIG, "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -35,18 +40,66 @@ OTHER_FORWARDS = (
     "target_parameters",
     "trainable_token_indices",
     "use_qalora",
+    "fan_in_fan_out",
+    "modules_to_save",
+    "prefix_projection",
+    "exclude_modules",
 )
-"""Options of PEFT 0.21 with which the layers compute something else than plain LoRA."""
+"""Options of PEFT 0.21 with which an adapter computes something else than what is implemented here."""
 
 Tensor = torch.Tensor
 
 
+class Spec(Protocol):
+    """One kind of adapter with its settings: how it begins, where it sits on a base, and what PEFT calls it."""
+
+    @property
+    def peft_type(self) -> str:
+        """PEFT's name of the kind."""
+        ...
+
+    @property
+    def prefixed(self) -> bool:
+        """Whether PEFT puts its prefix before the names of the weights."""
+        ...
+
+    def initial(self, base: Base, generator: torch.Generator) -> dict[str, Tensor]:
+        """The first weights, fp32, by name."""
+        ...
+
+    def place(self, base: Base, adapter: str, weights: Mapping[str, Tensor], training: bool = False) -> None:
+        """Make the weights answer for the name ``adapter``; in training as they are, else as copies for inference."""
+        ...
+
+    def misfits(self, base: Base, weights: Mapping[str, Tensor]) -> list[str]:
+        """What does not fit this base, in words."""
+        ...
+
+    def rate_of(self, name: str) -> float:
+        """The learning rate of a weight as a multiple of the run's."""
+        ...
+
+    def to_peft(self, base: Base) -> dict[str, Any]:
+        """What ``adapter_config.json`` says of this kind."""
+        ...
+
+
+READERS: Mapping[str, Callable[[Mapping[str, Any]], Spec]] = {
+    "LORA": LoRASpec.from_peft,
+    "IA3": IA3Spec.from_peft,
+    "BOTTLENECK": BottleneckSpec.from_peft,
+    "PREFIX_TUNING": VirtualSpec.from_peft,
+    "PROMPT_TUNING": VirtualSpec.from_peft,
+}
+"""``peft_type`` → how its configuration is read."""
+
+
 @dataclass(frozen=True)
 class Adapter:
-    """Low-rank weights by layer name (A (r, in), B (out, r)), how to apply them, and where they came from."""
+    """An adapter's settings, its weights by name, and where they came from."""
 
-    spec: LoRASpec
-    weights: Mapping[str, tuple[Tensor, Tensor]]
+    spec: Spec
+    weights: Mapping[str, Tensor]
     card: AdapterCard | None
     digest: str
     folder: Path
@@ -60,40 +113,19 @@ def adapter_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def write_adapter(folder: Path, spec: LoRASpec, weights: Mapping[str, tuple[Tensor, Tensor]], base_name: str) -> None:
+def write_adapter(folder: Path, spec: Spec, weights: Mapping[str, Tensor], base: Base, base_name: str) -> None:
     """Write weights (fp32) and configuration as PEFT does; ``folder`` is a staged folder."""
-    tensors = {}
-    for name, (a, b) in weights.items():
-        tensors[f"{PREFIX}{name}.lora_A.weight"] = a.detach().cpu().contiguous()
-        tensors[f"{PREFIX}{name}.lora_B.weight"] = b.detach().cpu().contiguous()
+    prefix = PREFIX if spec.prefixed else ""
+    tensors = {prefix + name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     config = {
-        "peft_type": "LORA",
+        "peft_type": spec.peft_type,
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base_name,
-        "r": spec.r,
-        "lora_alpha": spec.alpha,
-        "lora_dropout": spec.dropout,
-        "target_modules": list(spec.targets) if isinstance(spec.targets, tuple) else spec.targets,
-        "rank_pattern": dict(spec.rank_pattern),
-        "alpha_pattern": dict(spec.alpha_pattern),
-        "use_rslora": spec.rank_stabilised,
-        "use_dora": False,
-        "bias": "none",
-        "fan_in_fan_out": False,
-        "init_lora_weights": True,
         "inference_mode": True,
-        "modules_to_save": None,
+        **spec.to_peft(base),
     }
     store.write_text(folder / CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
-
-
-def portable_targets(base: Base, names: list[str]) -> tuple[str, ...]:
-    """The shortest list of names that selects exactly ``names`` by PEFT's rule (a name or a dotted ending)."""
-    endings = sorted({name.rsplit(".", 1)[-1] for name in names})
-    if sorted(choose_targets(base.model, tuple(endings))) == sorted(names):
-        return tuple(endings)
-    return tuple(sorted(names))
 
 
 def read_adapter(folder: Path) -> Adapter:
@@ -125,16 +157,15 @@ def read_adapter(folder: Path) -> Adapter:
         ) from error
     card_file = folder / CARD
     card = AdapterCard.model_validate_json(card_file.read_bytes()) if card_file.is_file() else None
-    return Adapter(spec, _pairs(tensors, folder), card, adapter_digest(folder), folder)
+    weights = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
+    return Adapter(spec, weights, card, adapter_digest(folder), folder)
 
 
-def _spec(folder: Path, config: Mapping[str, Any]) -> LoRASpec:
+def _spec(folder: Path, config: Mapping[str, Any]) -> Spec:
+    kind = config.get("peft_type", "LORA")
     unsupported = {
-        "peft_type": config.get("peft_type", "LORA") != "LORA",
-        "use_dora": bool(config.get("use_dora")),
+        "peft_type": kind not in READERS,
         "bias": config.get("bias", "none") != "none",
-        "modules_to_save": bool(config.get("modules_to_save")),
-        "fan_in_fan_out": bool(config.get("fan_in_fan_out")),
         **{key: bool(config.get(key)) for key in OTHER_FORWARDS},
     }
     for key, bad in unsupported.items():
@@ -142,37 +173,18 @@ def _spec(folder: Path, config: Mapping[str, Any]) -> LoRASpec:
             raise AdapterError(
                 f"adapter option {key} = {config.get(key)!r} is not supported",
                 where=str(folder / CONFIG),
-                rule="plain LoRA on linear layers, without trained biases or whole modules",
+                rule=f"adapters of the kinds {', '.join(READERS)}, without trained biases or whole modules",
                 fix="merge this adapter with PEFT and use the merged model, or train the adapter again",
             )
-    targets = config["target_modules"]
-    return LoRASpec(
-        r=int(config["r"]),
-        alpha=float(config["lora_alpha"]),
-        targets=targets if isinstance(targets, str) else tuple(sorted(targets)),
-        dropout=float(config.get("lora_dropout", 0.0)),
-        rank_stabilised=bool(config.get("use_rslora", False)),
-        rank_pattern=config.get("rank_pattern") or {},
-        alpha_pattern=config.get("alpha_pattern") or {},
-    )
-
-
-def _pairs(tensors: Mapping[str, Tensor], folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    weights: dict[str, tuple[Tensor, Tensor]] = {}
-    for key, a in tensors.items():
-        if key.endswith(".lora_A.weight"):
-            b = tensors.get(key.replace(".lora_A.", ".lora_B."))
-            if b is not None:
-                weights[key.removeprefix(PREFIX).removesuffix(".lora_A.weight")] = (a, b)
-    if 2 * len(weights) != len(tensors):
-        extra = [k for k in tensors if ".lora_A." not in k and ".lora_B." not in k]
+    try:
+        return READERS[kind](config)
+    except (KeyError, TypeError, ValueError) as error:
         raise AdapterError(
-            f"{WEIGHTS} holds tensors that are not pairs of lora_A and lora_B: {', '.join(extra[:3]) or 'half a pair'}",
-            where=str(folder / WEIGHTS),
-            rule="every layer has one lora_A and one lora_B, and nothing else is in the file",
-            fix="train the adapter again, or merge it with the tool that made it",
-        )
-    return weights
+            f"the configuration of the adapter cannot be read: {type(error).__name__}: {error}",
+            where=str(folder / CONFIG),
+            rule="it is written as PEFT writes it",
+            fix="copy the adapter again or train it again",
+        ) from error
 
 
 def attach(base: Base, name: str, adapter: Adapter) -> None:
@@ -182,46 +194,43 @@ def attach(base: Base, name: str, adapter: Adapter) -> None:
         AdapterError: it was trained on another base, or its layers or shapes do not fit. Nothing is attached then.
     """
     check_base(base, adapter)
-    layers = _layers(base, adapter)
-    for layer_name, layer in layers.items():
-        a, b = (x.to(base.device, base.dtype) for x in adapter.weights[layer_name])
-        layer.adapters[name] = LowRank(a, b, adapter.spec.scale_of(layer_name))
-
-
-def check_base(base: Base, adapter: Adapter) -> None:
-    """Raise AdapterError when the adapter's card names another base."""
-    if adapter.card is not None and adapter.card.base_fingerprint != base.fingerprint:
+    misfits = adapter.spec.misfits(base, adapter.weights)
+    if misfits:
         raise AdapterError(
-            f"the adapter was trained on another base: {adapter.card.base} ({adapter.card.base_fingerprint[:12]}), "
-            f"this is {base.folder.name} ({base.fingerprint[:12]})",
-            where=str(adapter.folder),
-            rule="an adapter fits only the exact weights that it was trained on",
-            fix=f"use it with {adapter.card.base} as that was then; if it was changed since, train the adapter again",
-        )
-
-
-def _layers(base: Base, adapter: Adapter) -> dict[str, LoRALinear]:
-    present = set(choose_targets(base.model, "all-linear"))
-    unknown = sorted(set(adapter.weights) - present)
-    if not unknown:
-        for name, (a, b) in adapter.weights.items():
-            module = base.model.get_submodule(name)
-            weight = (module.base if isinstance(module, LoRALinear) else module).weight
-            if (b.shape[0], a.shape[1]) != tuple(weight.shape) or a.shape[0] != b.shape[1]:
-                unknown.append(f"{name} is {tuple(weight.shape)}, the adapter is for {(b.shape[0], a.shape[1])}")
-    if unknown:
-        raise AdapterError(
-            f"the adapter does not fit this base: {unknown[0]}"
-            + (f" and {len(unknown) - 1} more" if unknown[1:] else ""),
+            f"the adapter does not fit this base: {misfits[0]}"
+            + (f" and {len(misfits) - 1} more" if misfits[1:] else ""),
             where=str(adapter.folder),
             rule="every layer of the adapter must exist in the base with the same shape",
             fix="load the base that the adapter was trained on",
         )
-    return wrap(base.model, list(adapter.weights), base.router)
+    adapter.spec.place(base, name, adapter.weights)
+
+
+def check_base(base: Base, adapter: Adapter) -> None:
+    """Raise AdapterError when the adapter's card names another base."""
+    packed = adapter.card is not None and adapter.card.dtype.endswith(FOUR_BIT)
+    if adapter.card is not None and packed != base.four_bit:
+        trained, here = ("in 4 bits", "in full") if packed else ("in full", "in 4 bits")
+        raise AdapterError(
+            f"the adapter was trained on a base {trained}, and this one is {here}",
+            where=str(adapter.folder),
+            rule="4 bits round every weight of the base, and what was trained makes up for that rounding only",
+            fix="use it by itself, not beside an adapter of the other sort",
+        )
+    if adapter.card is not None and adapter.card.base_fingerprint != base.fingerprint:
+        raise AdapterError(
+            f"the adapter was trained on another base: {adapter.card.base} ({adapter.card.base_fingerprint[:12]}), "
+            f"this is {base.folder.name} ({base.fingerprint[:12]}), {source_of(base.folder)}",
+            where=str(adapter.folder),
+            rule="an adapter fits only the exact weights that it was trained on",
+            fix=way_to_trained_base(adapter.card.base, base.folder)
+            or f"use it with {adapter.card.base} as that was then; if it was changed since, train the adapter again",
+        )
 
 
 def detach(base: Base, name: str) -> None:
     """Take an adapter off; the base stays as it was."""
+    base.router.virtual.pop(name, None)
     for module in base.model.modules():
-        if isinstance(module, LoRALinear):
+        if isinstance(module, AdaptedLinear):
             module.adapters.pop(name, None)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Protocol
 
 import torch
@@ -22,9 +23,11 @@ import torch.nn.functional as F
 from transformers import AttentionInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
+from tunesmith.model.router import Virtual
+
 IMPLEMENTATION = "tunesmith"
 
-LONG_DOCUMENT = 384
+LONG_DOCUMENT = 640
 """From this many tokens on the fused kernel is faster than the padded block (`python -m benchmarks attention`)."""
 
 WASTE = 1.25
@@ -32,7 +35,9 @@ WASTE = 1.25
 
 
 class Cache(Protocol):
-    """Keys and values of running sequences; see `tunesmith.model.engine`."""
+    """Keys and values of running sequences; see `tunesmith.model.engine`. ``prefill``: the new documents of a step."""
+
+    prefill: Layout | None
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int) -> Tensor:
         """Store the new keys and values, return the attention output of the new queries (T, H, D)."""
@@ -74,7 +79,8 @@ class Block:
 class Layout:
     """Where the documents of a packed row begin and end, prepared once a step and shared by all layers.
 
-    ``cells`` (T,) int64: where each token of the row stands in the concatenated cells of all blocks.
+    ``cells`` (T,) int64: where each token of the row stands in the concatenated cells of all blocks. ``prefixes``: the
+    trained keys and values that stand before each document; () where no document has any.
     """
 
     lengths: tuple[int, ...]
@@ -82,6 +88,7 @@ class Layout:
     cells: Tensor
     masks: dict[tuple[int, int], Tensor] = field(default_factory=dict)
     cache: Cache | None = None
+    prefixes: tuple[Virtual | None, ...] = ()
 
     def mask(self, longest: int, window: int) -> Tensor:
         """Boolean (S, S): True where a query (row) may not look at a key (column)."""
@@ -175,8 +182,12 @@ def _join(blocks: list[Tensor], layout: Layout) -> Tensor:
     return (blocks[0] if len(blocks) == 1 else torch.cat(blocks)).index_select(0, layout.cells)
 
 
-def packed_attention(layout: Layout, q: Tensor, k: Tensor, v: Tensor, scaling: float, window: int = 0) -> Tensor:
+def packed_attention(
+    layout: Layout, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float, window: int = 0
+) -> Tensor:
     """Attention of a packed row: q (T, H, D), k and v (T, K, D) → (T, H, D), each document by itself."""
+    if any(layout.prefixes):
+        return _behind_prefixes(layout, layer, q, k, v, scaling, window)
     if window or max(layout.lengths) < LONG_DOCUMENT:
         return PackedAttention.apply(q, k, v, layout, scaling, window)
     outputs = []
@@ -185,6 +196,42 @@ def packed_attention(layout: Layout, q: Tensor, k: Tensor, v: Tensor, scaling: f
         grouped = q.shape[1] != k.shape[1]
         out = F.scaled_dot_product_attention(*parts, is_causal=True, scale=scaling, enable_gqa=grouped)
         outputs.append(block.unstack(out, q.shape[1]))
+    return _join(outputs, layout)
+
+
+def _behind_prefixes(
+    layout: Layout, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float, window: int
+) -> Tensor:
+    """Neighbouring documents with the same prefix make one part; each part attends to its prefix and to itself."""
+    outputs, start = [], 0
+    for prefix, group in groupby(zip(layout.prefixes, layout.lengths, strict=True), key=lambda pair: pair[0]):
+        lengths = [length for _, length in group]
+        rows = slice(start, start + sum(lengths))
+        start = rows.stop
+        part = plan_layout(lengths, q.device)
+        if prefix is None:
+            outputs.append(packed_attention(part, layer, q[rows], k[rows], v[rows], scaling, window))
+        else:
+            outputs.append(_with_prefix(part, prefix, layer, q[rows], k[rows], v[rows], scaling))
+    return torch.cat(outputs)
+
+
+def _with_prefix(
+    layout: Layout, prefix: Virtual, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float
+) -> Tensor:
+    """Every query sees the whole prefix, and of its own document what came before it."""
+    outputs, count = [], prefix.count
+    for block in layout.blocks:
+        shape = (block.documents, k.shape[1], count, k.shape[2])
+        before = [x.transpose(0, 1).expand(shape) for x in prefix.keys_and_values(layer, k)]
+        queries = block.stack(q, k.shape[1])
+        keys = torch.cat([before[0], block.stack(k)], dim=2)
+        values = torch.cat([before[1], block.stack(v)], dim=2)
+        scores = torch.matmul(queries, keys.transpose(-1, -2)) * scaling
+        square = scores.view(block.documents, k.shape[1], -1, block.longest, count + block.longest)
+        square = square.masked_fill(F.pad(layout.mask(block.longest, 0), (count, 0)), float("-inf"))
+        weights = torch.softmax(square.view(scores.shape), dim=-1, dtype=torch.float32).to(q.dtype)
+        outputs.append(block.unstack(torch.matmul(weights, values), q.shape[1]))
     return _join(outputs, layout)
 
 
@@ -197,12 +244,13 @@ def _attention(
         if options.get(name) is not None:
             raise ValueError(f"attention option {name} is not supported by the packed path")
     window = int(options.get("sliding_window") or 0)
+    layer = int(module.layer_idx)  # type: ignore[arg-type]
     scaling = options.get("scaling") or query.shape[-1] ** -0.5
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     if layout.cache is not None:
-        out = layout.cache.attend(module.layer_idx, q, k, v, scaling, window)  # type: ignore[arg-type]
+        out = layout.cache.attend(layer, q, k, v, scaling, window)
     else:
-        out = packed_attention(layout, q, k, v, scaling, window)
+        out = packed_attention(layout, layer, q, k, v, scaling, window)
     return out.unsqueeze(0), None
 
 

@@ -13,6 +13,15 @@ import torch
 FORMATS: Mapping[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 """Number formats of a base, by the name that configs and cards use."""
 
+FOUR_BIT = "-nf4"
+"""What the name of a format ends in when the linear layers are packed into 4 bits."""
+
+
+def parse_format(name: str) -> tuple[torch.dtype | None, bool]:
+    """ "bfloat16", "float32" or "auto" (None: the hardware's best), and whether the linear layers are in 4 bits."""
+    return FORMATS.get(name.removesuffix(FOUR_BIT)), name.endswith(FOUR_BIT)
+
+
 THREADS_VARIABLE = "TUNESMITH_THREADS"
 
 

@@ -18,10 +18,10 @@ import torch
 from tunesmith.core.errors import InputError, TunesmithError
 from tunesmith.core.generation import GenerationRequest, TokenOut
 from tunesmith.core.records import FinishReason, SamplingParams
-from tunesmith.model.adapters import attach, detach, read_adapter
+from tunesmith.model.adapters import attach, read_adapter
 from tunesmith.model.attention import Layout, packed_attention, plan_layout
 from tunesmith.model.load import Base
-from tunesmith.model.lora import BASE
+from tunesmith.model.router import BASE
 
 Tensor = torch.Tensor
 GROW = 128
@@ -34,7 +34,10 @@ SLOTS = 8
 class _Sequence:
     request: GenerationRequest
     next_token: int = -1
+    virtual: int = 0
+    """Positions that the adapter's virtual tokens take before the prompt."""
     length: int = 0
+    """Positions in the cache, virtual ones included."""
     made: int = 0
     generator: torch.Generator | None = None
 
@@ -61,7 +64,8 @@ class _SlotCache:
         outputs, done = [], 0
         if self.prefill is not None:
             done = sum(self.prefill.lengths)
-            outputs.append(packed_attention(self.prefill, query[:done], key[:done], value[:done], scaling, window))
+            own = (query[:done], key[:done], value[:done])
+            outputs.append(packed_attention(self.prefill, layer, *own, scaling, window))
             self._store_prompts(layer, key[:done], value[:done])
         if self.lengths:
             outputs.append(self._decode(layer, query[done:], key[done:], value[done:], scaling, window))
@@ -69,7 +73,7 @@ class _SlotCache:
 
     def _reserve(self, layer: int, key: Tensor) -> None:
         slots = len(self.lengths) + len(self.prefill_slots)
-        longest = max([*(n + 1 for n in self.lengths), *(self.prefill.lengths if self.prefill else ())])
+        longest = max([*(n + 1 for n in self.lengths), *(n + before for n, before in self._prompts())])
         held = self.keys.get(layer)
         if held is not None and held.shape[0] >= slots and held.shape[2] >= longest:
             return
@@ -82,12 +86,26 @@ class _SlotCache:
                 fresh[: old[0], :, : old[2]] = store[layer]
             store[layer] = fresh
 
+    def _prompts(self) -> list[tuple[int, int]]:
+        """Length of each new prompt, and of the trained keys and values before it."""
+        if self.prefill is None:
+            return []
+        prefixes = self.prefill.prefixes or (None,) * len(self.prefill.lengths)
+        return [(n, prefix.count if prefix else 0) for n, prefix in zip(self.prefill.lengths, prefixes, strict=True)]
+
     def _store_prompts(self, layer: int, key: Tensor, value: Tensor) -> None:
         assert self.prefill is not None
         start = 0
-        for slot, length in zip(self.prefill_slots, self.prefill.lengths, strict=True):
-            self.keys[layer][slot, :, :length] = key[start : start + length].transpose(0, 1)
-            self.values[layer][slot, :, :length] = value[start : start + length].transpose(0, 1)
+        for index, (slot, (length, before)) in enumerate(zip(self.prefill_slots, self._prompts(), strict=True)):
+            if before:
+                prefix = self.prefill.prefixes[index]
+                assert prefix is not None
+                keys, values = prefix.keys_and_values(layer, key)
+                self.keys[layer][slot, :, :before] = keys.transpose(0, 1)
+                self.values[layer][slot, :, :before] = values.transpose(0, 1)
+            rows, cells = slice(start, start + length), slice(before, before + length)
+            self.keys[layer][slot, :, cells] = key[rows].transpose(0, 1)
+            self.values[layer][slot, :, cells] = value[rows].transpose(0, 1)
             start += length
 
     def _decode(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int) -> Tensor:
@@ -172,11 +190,6 @@ class Engine:
         self._digests[name] = adapter.digest
         return adapter.digest
 
-    def remove_adapter(self, name: str) -> None:
-        """Take an adapter off the base."""
-        self._digests.pop(name, None)
-        detach(self.base, name)
-
     def submit(self, request: GenerationRequest) -> None:
         """Queue a request.
 
@@ -185,7 +198,8 @@ class Engine:
         """
         if request.adapter != BASE and request.adapter not in self._digests:
             raise InputError(f"no adapter called {request.adapter!r} is loaded", fix="load it first")
-        needed = len(request.tokens) + request.params.max_tokens
+        virtual = self.base.router.virtual_count(request.adapter)
+        needed = virtual + len(request.tokens) + request.params.max_tokens
         if not request.tokens or needed > self.context_length:
             raise InputError(
                 f"{len(request.tokens)} prompt tokens and {request.params.max_tokens} answer tokens do not fit",
@@ -193,7 +207,7 @@ class Engine:
                 rule=f"prompt and answer together take 1 to {self.context_length} tokens",
                 fix="shorten the prompt or lower max_tokens",
             )
-        sequence = _Sequence(request)
+        sequence = _Sequence(request, virtual=virtual)
         if request.params.temperature > 0:
             sequence.generator = torch.Generator()
             seed = request.params.seed
@@ -245,7 +259,7 @@ class Engine:
         device = self.base.device
         prompts = [s.request.tokens for s in fresh]
         flat = [t for prompt in prompts for t in prompt] + [s.next_token for s in older]
-        position = [i for prompt in prompts for i in range(len(prompt))] + [s.length for s in older]
+        position = [i for prompt in prompts for i in range(len(prompt))] + [s.length - s.virtual for s in older]
         cache = self._cache
         cache.prefill = plan_layout([len(p) for p in prompts], device) if prompts else None
         cache.prefill_slots = tuple(range(len(older), len(older) + len(fresh)))
@@ -263,7 +277,7 @@ class Engine:
             last.append(end - 1)
         last += range(end, end + len(older))
         for sequence in fresh:
-            sequence.length = len(sequence.request.tokens)
+            sequence.length = sequence.virtual + len(sequence.request.tokens)
         for sequence in older:
             sequence.length += 1
         return self.base.head(hidden[last]).float().cpu()

@@ -17,7 +17,9 @@ from tunesmith.core.errors import ModelError
 from tunesmith.core.store import file_digest
 from tunesmith.model import device
 from tunesmith.model.attention import IMPLEMENTATION, Layout, plan_layout, positions
-from tunesmith.model.lora import Router
+from tunesmith.model.quant import quantise
+from tunesmith.model.router import Router
+from tunesmith.model.virtual import forward_with_virtual
 
 Tensor = torch.Tensor
 
@@ -31,7 +33,13 @@ class Base:
     fingerprint: str
     dtype: torch.dtype
     device: torch.device
+    four_bit: bool = False
     router: Router = field(default_factory=Router)
+
+    @property
+    def format(self) -> str:
+        """Name of the number format, as cards have it."""
+        return str(self.dtype).removeprefix("torch.") + (device.FOUR_BIT if self.four_bit else "")
 
     @property
     def head(self) -> nn.Linear:
@@ -50,9 +58,13 @@ class Base:
 
     def hidden(self, tokens: Tensor, position_ids: Tensor, layout: Layout) -> Tensor:
         """Last hidden states (T, W) of a packed row; tokens and position_ids (1, T) int64."""
-        body = self.model.base_model
-        output = body(input_ids=tokens, position_ids=position_ids, use_cache=False, layout=layout)  # type: ignore[operator]
-        return output.last_hidden_state[0]
+        if self.router.virtual:
+            embed = self.model.get_input_embeddings()  # type: ignore[operator]
+            return forward_with_virtual(self._body, embed, self.router, tokens, position_ids, layout)
+        return self._body(layout=layout, position_ids=position_ids, input_ids=tokens)
+
+    def _body(self, **inputs: Any) -> Tensor:
+        return self.model.base_model(use_cache=False, **inputs).last_hidden_state[0]  # type: ignore[operator]
 
     def logits(self, documents: list[list[int]]) -> list[Tensor]:
         """fp32 logits (length, V) of each document; without gradients, base or the routed adapter."""
@@ -64,24 +76,30 @@ class Base:
             return list(self.head(hidden).float().split(lengths))
 
 
-def fingerprint(folder: Path) -> str:
-    """Identity of a base model: SHA-256 over the digests of its weight files and its configuration."""
+def fingerprint(folder: Path, four_bit: bool = False) -> str:
+    """Identity of a base model: SHA-256 over the digests of its weight files and its configuration, and its packing."""
     digest = hashlib.sha256()
+    if four_bit:
+        digest.update(b"nf4, blocks of 64, double quantisation\n")
     for path in sorted([*folder.glob("*.safetensors"), folder / "config.json"]):
         digest.update(f"{path.name}:{file_digest(path)}\n".encode())
     return digest.hexdigest()
 
 
-def load_base(folder: Path, dtype: torch.dtype | None = None, where: torch.device | None = None) -> Base:
+def load_base(
+    folder: Path, dtype: torch.dtype | None = None, where: torch.device | None = None, four_bit: bool = False
+) -> Base:
     """Load a model folder.
 
     Args:
         folder: Hugging Face folder, see `resolve_model`.
         dtype: number format of the weights; the device's best by default.
         where: device; the GPU where there is one by default.
+        four_bit: pack the linear layers into 4 bits (`tunesmith.model.quant`).
 
     Raises:
         ModelError: unknown or unsupported architecture, unreadable weights.
+        ConfigError: bitsandbytes is wanted and not installed.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -103,7 +121,9 @@ def load_base(folder: Path, dtype: torch.dtype | None = None, where: torch.devic
         ) from error
     model.requires_grad_(False)
     model.eval().to(where)
-    base = Base(model, folder, fingerprint(folder), dtype, where)
+    if four_bit:
+        quantise(model)
+    base = Base(model, folder, fingerprint(folder, four_bit), dtype, where, four_bit)
     _require_plain_path(base)
     return base
 

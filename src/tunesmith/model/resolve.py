@@ -86,8 +86,7 @@ def _checked(folder: Path) -> Path:
 
 
 def _known(name: str, workspace: Workspace, emit: Emit) -> Path:
-    known = KNOWN[name]
-    key = f"model-{name}-{hashlib.sha256(known.package.encode()).hexdigest()[:12]}"
+    known, key = KNOWN[name], _conversion(name)
     kept = workspace.root / "cache" / key
     if kept.is_dir():
         return kept
@@ -108,6 +107,44 @@ def _known(name: str, workspace: Workspace, emit: Emit) -> Path:
             _convert(gguf, folder, emit)
 
     return workspace.cached(key, fill)
+
+
+def _conversion(name: str) -> str:
+    """Under which key a workspace keeps what it made of the package of a built-in name."""
+    return f"model-{name}-{hashlib.sha256(KNOWN[name].package.encode()).hexdigest()[:12]}"
+
+
+def source_of(folder: Path) -> str:
+    """Where the weights of a model folder come from, in words."""
+    for name, known in KNOWN.items():
+        if folder.name == _conversion(name):
+            return f"the 4-bit weights of the package {known.package}, converted"
+    if folder.name.startswith("model-gguf-"):
+        return "converted from a .gguf file"
+    if folder.parent.name == "snapshots":
+        return f"the original of {folder.parents[1].name.removeprefix('models--').replace('--', '/')} from the hub"
+    return f"the folder {folder}"
+
+
+def way_to_trained_base(name: str, folder: Path) -> str:
+    """How to get the weights that something was trained on, where its base's ``name`` gave other ones here.
+
+    "" where the name has one meaning only. A built-in name means the hub's original or a conversion of a package, and
+    these are not the same weights.
+    """
+    if name not in KNOWN:
+        return ""
+    known, kept = KNOWN[name], _conversion(name)
+    two = f"{name} is the hub's original, or, where the hub is out of reach, the package {known.package}; "
+    if folder.name == kept:
+        return (
+            f"{two}here it is the package, in training it was not: where the hub can be reached, delete {folder}, "
+            f"and {name} is the original again, or name the original itself as model: {known.hub_id}"
+        )
+    return (
+        f"{two}here it is not the package, in training it probably was: copy cache/{kept} from the workspace "
+        "(TUNESMITH_HOME) of the training into the one here, where it comes first; or train again"
+    )
 
 
 def _ticks(emit: Emit, task: str) -> Progress:

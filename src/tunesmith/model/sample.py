@@ -18,7 +18,7 @@ from tunesmith.model.attention import plan_layout, positions
 from tunesmith.model.engine import Engine
 from tunesmith.model.head import head_loss
 from tunesmith.model.load import Base
-from tunesmith.model.lora import BASE
+from tunesmith.model.router import BASE
 
 SCORE_TOKENS = 2048
 """Tokens of one scoring forward."""

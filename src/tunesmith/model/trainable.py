@@ -1,41 +1,59 @@
-"""What is trained: all weights or low-rank adapters, behind one small record. The table is ``KINDS``.
+"""What is trained: all weights, or an adapter of some kind on a frozen base, behind one small record.
 
-Master weights, gradients and optimiser state are fp32 and lie in one flat buffer each, so that one fused optimiser
-call and one norm serve the whole model. Adapters are views of the buffer; a bf16 model gets copies after each step.
+The table is ``KINDS``: method → settings of an adapter. Master weights, gradients and optimiser state are fp32 and lie
+in one flat buffer each, so that one fused optimiser call and one norm serve the whole model. Adapters are views of the
+buffer; a bf16 model gets copies after each step.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from tunesmith.core import store
-from tunesmith.model.adapters import portable_targets, write_adapter
+from tunesmith.model.adapters import Spec, write_adapter
+from tunesmith.model.bottleneck import BottleneckSpec
+from tunesmith.model.ia3 import IA3Spec
 from tunesmith.model.load import Base
-from tunesmith.model.lora import LoRASpec, LowRank, choose_targets, initial_weights, wrap
+from tunesmith.model.lora import LoRASpec
+from tunesmith.model.virtual import VirtualSpec
 
 Tensor = torch.Tensor
 TRAINING, TUNED = "<training>", "<tuned>"
 """Adapter names inside a training process: the fp32 one with gradients, and its copy for inference."""
 
 
+@dataclass(frozen=True)
+class Group:
+    """A stretch of the flat buffer that the optimiser treats alike.
+
+    ``decayed``: matrices may be decayed, norms and biases not. ``rate``: multiple of the run's learning rate.
+    """
+
+    start: int
+    end: int
+    decayed: bool
+    rate: float
+
+
 @dataclass
 class Trainable:
     """The trained weights of a base.
 
-    ``master`` and ``grad`` (P,) fp32. The first ``decayed`` entries may be decayed (matrices), the rest may not
-    (norms, biases). ``publish`` makes the weights visible to inference; ``write`` saves them into a staged folder.
+    ``master`` and ``grad`` (P,) fp32; ``groups`` cover them. ``publish`` makes the weights visible to inference;
+    ``write`` saves them into a staged folder.
     """
 
     kind: str
     master: Tensor
     grad: Tensor
-    decayed: int
+    groups: Sequence[Group]
     publish: Callable[[], None]
     write: Callable[[Path], None]
     adapter: str
@@ -44,14 +62,18 @@ class Trainable:
     """Route the forward to the weights with gradients."""
     parameters: dict[str, nn.Parameter] = field(default_factory=dict)
 
-    def optimiser_parameters(self) -> list[tuple[nn.Parameter, bool]]:
-        """Flat parameters that share storage with ``master`` and ``grad``, each with “may be decayed”."""
+    @property
+    def is_adapter(self) -> bool:
+        """Whether the base stays frozen."""
+        return self.adapter != ""
+
+    def optimiser_parameters(self) -> list[tuple[nn.Parameter, Group]]:
+        """Flat parameters that share storage with ``master`` and ``grad``."""
         parts = []
-        for start, end, decay in ((0, self.decayed, True), (self.decayed, self.master.numel(), False)):
-            if end > start:
-                parameter = nn.Parameter(self.master[start:end], requires_grad=True)
-                parameter.grad = self.grad[start:end]
-                parts.append((parameter, decay))
+        for group in self.groups:
+            parameter = nn.Parameter(self.master[group.start : group.end], requires_grad=True)
+            parameter.grad = self.grad[group.start : group.end]
+            parts.append((parameter, group))
         return parts
 
     def load(self, master: Tensor) -> None:
@@ -67,49 +89,36 @@ class Options:
     lora: LoRASpec
     seed: int
     base_name: str
+    virtual_tokens: int = 20
+    bottleneck_size: int = 64
 
 
-def train_lora(base: Base, options: Options) -> Trainable:
-    """Attach fresh low-rank adapters (A random, B zero) to the chosen linear layers of a frozen base."""
-    names = choose_targets(base.model, options.lora.targets)
-    spec = LoRASpec(
-        r=options.lora.r,
-        alpha=options.lora.alpha,
-        targets=portable_targets(base, names),
-        dropout=options.lora.dropout,
-        rank_stabilised=options.lora.rank_stabilised,
-    )
-    layers = wrap(base.model, names, base.router)
-    generator = torch.Generator().manual_seed(options.seed)
-    initial = {name: initial_weights(layer, spec.rank_of(name), generator) for name, layer in layers.items()}
-    shapes = [tensor.shape for pair in initial.values() for tensor in pair]
-    master, grad, views = _flat(shapes, base.device)
-    pairs: dict[str, tuple[nn.Parameter, nn.Parameter]] = {}
-    for index, (name, pair) in enumerate(initial.items()):
-        a, b = (_viewed(views[2 * index + i], pair[i]) for i in (0, 1))
-        pairs[name] = (a, b)
-        layers[name].dropout = spec.dropout
-        layers[name].adapters[TRAINING] = LowRank(a, b, spec.scale_of(name))
+def train_adapter(kind: str, spec: Spec, base: Base, options: Options) -> Trainable:
+    """Attach a fresh adapter to a frozen base."""
+    initial = spec.initial(base, torch.Generator().manual_seed(options.seed))
+    # Stable: weights of one rate lie together, and otherwise in the order of the model.
+    ordered = sorted(initial.items(), key=lambda item: spec.rate_of(item[0]))
+    master, grad, views = _flat([tensor.shape for _, tensor in ordered], base.device)
+    weights = {name: _viewed(view, tensor) for (name, tensor), view in zip(ordered, views, strict=True)}
+    spec.place(base, TRAINING, weights, training=True)
 
     def begin() -> None:
         base.router.training = TRAINING
 
     def publish() -> None:
         base.router.training = None
-        for name, layer in layers.items():
-            a, b = (x.detach().to(base.dtype, copy=True) for x in pairs[name])
-            layer.adapters[TUNED] = LowRank(a, b, spec.scale_of(name))
+        spec.place(base, TUNED, weights)
 
     return Trainable(
-        kind="lora",
+        kind=kind,
         master=master,
         grad=grad,
-        decayed=master.numel(),
+        groups=_groups([(p.numel(), True, spec.rate_of(name)) for name, p in weights.items()]),
         publish=publish,
-        write=lambda folder: write_adapter(folder, spec, pairs, options.base_name),
+        write=lambda folder: write_adapter(folder, spec, weights, base, options.base_name),
         adapter=TUNED,
         begin=begin,
-        parameters={f"{n}.{part}": p for n, pair in pairs.items() for part, p in zip("ab", pair, strict=True)},
+        parameters=weights,
     )
 
 
@@ -117,7 +126,6 @@ def train_full(base: Base, _options: Options) -> Trainable:
     """Train all weights: fp32 master weights beside a bf16 model, or the model's own where it is fp32."""
     ordered = sorted(base.model.named_parameters(), key=lambda item: item[1].dim() < 2)
     master, grad, views = _flat([p.shape for _, p in ordered], base.device)
-    decayed = sum(p.numel() for _, p in ordered if p.dim() >= 2)
     same = base.dtype == torch.float32
     for (value, gradient), (_, parameter) in zip(views, ordered, strict=True):
         value.copy_(parameter.detach())
@@ -137,7 +145,7 @@ def train_full(base: Base, _options: Options) -> Trainable:
         kind="full",
         master=master,
         grad=grad,
-        decayed=decayed,
+        groups=_groups([(p.numel(), p.dim() >= 2, 1.0) for _, p in ordered]),
         publish=publish,
         write=lambda folder: _write_model(base, folder),
         adapter="",
@@ -146,7 +154,32 @@ def train_full(base: Base, _options: Options) -> Trainable:
     )
 
 
-KINDS: Mapping[str, Callable[[Base, Options], Trainable]] = {"lora": train_lora, "full": train_full}
+KINDS: Mapping[str, Callable[[Options], Spec]] = {
+    "lora": lambda options: options.lora,
+    "qlora": lambda options: options.lora,
+    "prefix": lambda options: VirtualSpec("prefix", options.virtual_tokens),
+    "prompt": lambda options: VirtualSpec("prompt", options.virtual_tokens),
+    "ia3": lambda options: IA3Spec(),
+    "bottleneck": lambda options: BottleneckSpec(options.bottleneck_size),
+}
+"""Method → settings of its adapter. The one other method is "full"."""
+
+
+def make_trainable(method: str, base: Base, options: Options) -> Trainable:
+    """What ``method`` trains on this base; "qlora" wants a base that was loaded in 4 bits."""
+    if method == "full":
+        return train_full(base, options)
+    return train_adapter(method, KINDS[method](options), base, options)
+
+
+def _groups(parts: Sequence[tuple[int, bool, float]]) -> list[Group]:
+    """Neighbouring weights (count, may be decayed, rate) with the same treatment joined."""
+    groups, start = [], 0
+    for (decayed, rate), same in groupby(parts, key=lambda part: part[1:]):
+        end = start + sum(count for count, _, _ in same)
+        groups.append(Group(start, end, decayed, rate))
+        start = end
+    return groups
 
 
 def _flat(shapes: list[torch.Size], device: torch.device) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:

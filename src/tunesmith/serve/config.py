@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from tunesmith.core.errors import ConfigError
 from tunesmith.core.records import Record
 
 
@@ -20,7 +21,10 @@ class Config(Record):
         default=64, ge=1, description="Answers that may run or wait at the same time; one more gets status 429."
     )
     max_choices: int = Field(
-        default=16, ge=1, description="Most answers that one request may ask for (n times the number of prompts)."
+        default=16,
+        ge=1,
+        description="Most answers that one request may ask for (n times the number of prompts), at most "
+        "max_pending_requests; not set, it follows a smaller max_pending_requests.",
     )
     max_response_tokens: int = Field(
         default=8192, ge=1, description="Longest answer, in tokens, that a request may ask for."
@@ -32,11 +36,23 @@ class Config(Record):
         default=10.0, ge=0.0, le=3600.0, description="How long running answers may go on after a stop signal."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _choices_follow(cls, values: Any) -> Any:
+        """Whoever lowers the one knob alone need not know of the other."""
+        pending = values.get("max_pending_requests") if isinstance(values, dict) else None
+        if type(pending) is int and "max_choices" not in values:
+            default = cls.model_fields["max_choices"].default
+            return {**values, "max_choices": max(1, min(default, pending))}
+        return values
+
     @model_validator(mode="after")
     def _choices_fit(self) -> Self:
         if self.max_choices > self.max_pending_requests:
-            raise ValueError(
-                f"max_choices ({self.max_choices}) may not be larger than "
-                f"max_pending_requests ({self.max_pending_requests})"
+            raise ConfigError(
+                f"max_choices is {self.max_choices}, max_pending_requests is {self.max_pending_requests}",
+                where="max_choices, max_pending_requests",
+                rule="max_choices may not be larger than max_pending_requests",
+                fix="lower max_choices, or raise max_pending_requests",
             )
         return self

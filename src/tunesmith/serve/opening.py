@@ -16,7 +16,7 @@ from tunesmith.core.events import Emit, Note, ignore
 from tunesmith.core.protocols import Sampler
 from tunesmith.core.records import Message, Prompt, SamplingParams
 from tunesmith.core.store import Workspace
-from tunesmith.model.resolve import Subject, resolve_model, resolve_subject
+from tunesmith.model.resolve import Subject, resolve_model, resolve_subject, source_of, way_to_trained_base
 from tunesmith.serve.config import Config
 from tunesmith.serve.gateway import Gateway
 from tunesmith.serve.models import served_models
@@ -40,32 +40,41 @@ def subject_renderer(subject: Subject, folder: Path) -> TemplateRenderer:
     renderer = make_renderer(folder, subject.chat_template)
     if subject.renderer_digest and renderer.digest != subject.renderer_digest:
         raise AdapterError(
-            f"{subject.name} was trained with another tokenizer or chat template than {folder} has",
+            f"{subject.name} was trained with another tokenizer or chat template than {folder} has "
+            f"({source_of(folder)})",
             where=subject.name,
             rule="what was trained is what is served: the same ids on every path",
-            fix="use the very base folder that it was trained on, or train it again",
+            fix=way_to_trained_base(subject.base, folder)
+            or "use the very base folder that it was trained on, or train it again",
         )
     return renderer
 
 
 def open_engine(folder: Path, dtype: str, emit: Emit, name: str = "") -> Engine:
-    """A base in memory, on all cores, ready to answer; ``dtype`` "auto" is the hardware's best."""
+    """A base in memory, on all cores, ready to answer.
+
+    ``dtype``: "bfloat16", "float32", or "auto" for the hardware's best; with "-nf4" behind it, packed into 4 bits.
+    """
     from tunesmith.model import device
     from tunesmith.model.engine import Engine
     from tunesmith.model.load import load_base
 
     emit(Note(text=device.use_all_cores()))
-    base = load_base(folder, device.FORMATS.get(dtype))
-    emit(Note(text=f"loaded {name or folder.name} in {str(base.dtype).removeprefix('torch.')} on {base.device}"))
+    wanted, four_bit = device.parse_format(dtype)
+    base = load_base(folder, wanted, four_bit=four_bit)
+    emit(Note(text=f"loaded {name or folder.name} in {base.format} on {base.device}"))
     return Engine(base)
 
 
 def dtype_for(subjects: Iterable[Subject]) -> str:
     """The number format for a base and what was trained on it: float32 stays float32, else the hardware's best.
 
-    Never fewer bits than in training, so that an answer is the one that was judged.
+    Never fewer bits than in training, so that an answer is the one that was judged. A base that an adapter was trained
+    on in 4 bits is served in those 4 bits: its full weights are another model.
     """
-    return "float32" if any(subject.dtype == "float32" for subject in subjects) else "auto"
+    formats = [subject.dtype for subject in subjects]
+    wide = "float32" if any(name.startswith("float32") for name in formats) else "auto"
+    return wide + ("-nf4" if any(name.endswith("-nf4") for name in formats) else "")
 
 
 def _warn_without_card(subject: Subject, emit: Emit) -> None:

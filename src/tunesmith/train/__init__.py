@@ -1,18 +1,30 @@
-"""Verb: a data set becomes a run and an adapter. Public names: `Config`, `Rows`, `Context`, `run`, `finished`."""
+"""Verb: a data set becomes a run and an adapter. Public names: see ``__all__``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.train.config import Config
+from tunesmith.train.config import AdapterConfig, Config, refuse_unread
 from tunesmith.train.order import parts_of
-from tunesmith.train.output import refuse_finished
+from tunesmith.train.output import refuse_finished, weights_folder
 from tunesmith.train.schedule import auto_learning_rate
 
 if TYPE_CHECKING:
     from tunesmith.train.runs import Context, Rows, finished, run
 
-__all__ = ["Config", "Context", "Rows", "auto_learning_rate", "finished", "parts_of", "refuse_finished", "run"]
+__all__ = [
+    "AdapterConfig",
+    "Config",
+    "Context",
+    "Rows",
+    "auto_learning_rate",
+    "finished",
+    "parts_of",
+    "refuse_finished",
+    "refuse_unread",
+    "run",
+    "weights_folder",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -65,8 +65,8 @@ class State:
 def make_optimiser(trainable: Trainable, plan: Plan) -> torch.optim.AdamW:
     """Fused AdamW (Loshchilov & Hutter, arXiv 1711.05101) on the flat fp32 buffer; betas 0.9, 0.999, eps 1e-8."""
     groups = [
-        {"params": [parameter], "weight_decay": plan.weight_decay if decay else 0.0}
-        for parameter, decay in trainable.optimiser_parameters()
+        {"params": [parameter], "weight_decay": plan.weight_decay if group.decayed else 0.0, "rate": group.rate}
+        for parameter, group in trainable.optimiser_parameters()
     ]
     return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=True)
 
@@ -145,7 +145,7 @@ def train(
             total_steps=plan.total_steps,
             epoch=state.step / plan.order.steps_per_epoch,
             loss=value,
-            learning_rate=optimiser.param_groups[0]["lr"],
+            learning_rate=optimiser.param_groups[0]["lr"] / optimiser.param_groups[0]["rate"],
             grad_norm=norm,
             tokens=tokens,
             target_tokens=targets,
@@ -166,11 +166,11 @@ def _step(trainable: Trainable, plan: Plan, optimiser: torch.optim.Optimizer, st
         trainable.grad.mul_(plan.max_grad_norm / norm)
     rate = rate_at(step, plan.total_steps, plan.learning_rate, plan.scheduler, plan.warmup_ratio)
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["rate"]
     if math.isfinite(norm):
         optimiser.step()
     trainable.grad.zero_()
-    if trainable.kind == "full":
+    if not trainable.is_adapter:
         trainable.publish()
     return norm
 

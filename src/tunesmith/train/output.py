@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from tunesmith.core import store
 from tunesmith.core.errors import InputError
 
-FOLDERS: Mapping[str, str] = {"lora": "adapter", "full": "model"}
-"""Method → where its best weights are."""
-
+ADAPTER, MODEL = "adapter", "model"
 RECORD = "run.json"
-_ALL = ("checkpoints", RECORD, "last", "report.html", "report.json", "events.jsonl", *FOLDERS.values())
+_ALL = ("checkpoints", RECORD, "last", "report.html", "report.json", "events.jsonl", ADAPTER, MODEL)
+
+
+def weights_folder(method: str) -> str:
+    """Where the best weights of a run stand."""
+    return MODEL if method == "full" else ADAPTER
 
 
 def refuse_finished(output: Path, fresh: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from tunesmith.core.errors import TrainingError
 from tunesmith.core.records import TokenizedExample
 from tunesmith.core.rows import lengths
 from tunesmith.model import device
+from tunesmith.model.adapted import linear_layers, shape_of
 from tunesmith.model.batch import pack
 from tunesmith.model.load import Base
 from tunesmith.model.trainable import Trainable
@@ -77,10 +79,15 @@ def _extrapolate(
         target_tokens=targets,
         flops=training_flops(base, trainable, tokens, targets),
         seconds=(seconds * (1 - SPREAD), seconds * (1 + SPREAD)),
-        peak_memory_bytes=(peak, int(peak * (1 + SPREAD))),
+        peak_memory_bytes=(peak, int(peak * (1 + SPREAD)) + reload_bytes(base)),
         tokens_per_second=rate,
         sets=sets,
     )
+
+
+def reload_bytes(base: Base) -> int:
+    """Weights that the reload check holds a second time, in a process of its own beside the run, for a moment."""
+    return sum(parameter.numel() * parameter.element_size() for parameter in base.model.parameters())
 
 
 def training_flops(base: Base, trainable: Trainable, tokens: int, targets: int) -> float:
@@ -90,12 +97,8 @@ def training_flops(base: Base, trainable: Trainable, tokens: int, targets: int) 
     Full: 6·N a token + 6·W·V a target. N: weights of the linear layers, P: adapter weights, W·V: the head.
     """
     head = base.head.weight.numel()
-    linear = sum(
-        module.weight.numel()
-        for module in base.model.modules()
-        if isinstance(module, torch.nn.Linear) and module is not base.head
-    )
-    if trainable.kind == "full":
+    linear = sum(math.prod(shape_of(layer)) for _, layer in linear_layers(base.model))
+    if not trainable.is_adapter:
         return 6.0 * linear * tokens + 6.0 * head * targets
     return (4.0 * linear + 6.0 * trainable.master.numel()) * tokens + 4.0 * head * targets
 

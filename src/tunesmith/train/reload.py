@@ -9,8 +9,6 @@ import json
 import sys
 from pathlib import Path
 
-import torch
-
 from tunesmith.core import store
 from tunesmith.core.artifacts import AdapterCard, Canary
 from tunesmith.model import device
@@ -21,12 +19,13 @@ from tunesmith.model.sample import answer_logprobs
 from tunesmith.train.verify import largest_difference
 
 
-def replay(folder: Path, base_folder: Path, dtype: torch.dtype) -> float:
+def replay(folder: Path, base_folder: Path, form: str) -> float:
     """Largest difference between the stored canary log-probabilities and those of the reloaded weights."""
     store.verify_folder(folder)
+    dtype, four_bit = device.parse_format(form)
     card = AdapterCard.model_validate_json((folder / CARD).read_bytes())
     if (folder / CONFIG).is_file():
-        base = load_base(base_folder, dtype)
+        base = load_base(base_folder, dtype, four_bit=four_bit)
         attach(base, "reloaded", read_adapter(folder))
         adapter = "reloaded"
     else:
@@ -38,5 +37,5 @@ def replay(folder: Path, base_folder: Path, dtype: torch.dtype) -> float:
 
 if __name__ == "__main__":
     device.use_all_cores()
-    difference = replay(Path(sys.argv[1]), Path(sys.argv[2]), device.FORMATS[sys.argv[3]])
+    difference = replay(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
     sys.stdout.write(json.dumps({"largest_difference": difference}) + "\n")

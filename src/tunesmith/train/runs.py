@@ -26,12 +26,12 @@ from tunesmith.model.adapters import adapter_digest
 from tunesmith.model.load import Base, fingerprint
 from tunesmith.model.lora import LoRASpec
 from tunesmith.model.resolve import CARD, TEMPLATE
-from tunesmith.model.trainable import KINDS, Options, Trainable
+from tunesmith.model.trainable import Options, Trainable, make_trainable
 from tunesmith.train import checkpoint, mix, verify
-from tunesmith.train.config import Config
+from tunesmith.train.config import AdapterConfig, Config
 from tunesmith.train.loop import Loss, Plan, State, make_optimiser, train, validation_loss
 from tunesmith.train.order import Order, Part
-from tunesmith.train.output import FOLDERS, RECORD, prepare_output, refuse_finished
+from tunesmith.train.output import RECORD, prepare_output, refuse_finished, weights_folder
 from tunesmith.train.preflight import estimate
 from tunesmith.train.sft import loss as sft_loss
 
@@ -62,11 +62,20 @@ class Context:
     fresh: bool = False
 
 
+@dataclass(frozen=True)
+class _Before:
+    """How things stood before the first step: the trained weights (P,), and the base's canaries."""
+
+    weights: Tensor
+    canaries: tuple[Canary, ...]
+
+
 @dataclass
 class _Run:
     """The parts of a run that its steps share."""
 
     config: Config
+    adapter: AdapterConfig
     rows: Rows
     context: Context
     trainable: Trainable
@@ -74,8 +83,7 @@ class _Run:
     optimiser: torch.optim.AdamW
     state: State
     best: Tensor
-    initial: Tensor
-    base_canaries: tuple[Canary, ...]
+    before: _Before
     checks: list[Check] = field(default_factory=list)
     reload: verify.Reload | None = None
 
@@ -84,20 +92,24 @@ class _Run:
         return TASKS[self.config.task]
 
     def identity(self) -> dict[str, str]:
-        return identity(self.config, self.rows.dataset_digest, self.context.base, self.context.renderer)
+        digest = self.rows.dataset_digest
+        return identity(self.config, self.adapter, digest, self.context.base, self.context.renderer)
 
 
-def identity(config: Config, dataset_digest: str, base: Base, renderer: Renderer) -> dict[str, str]:
+def identity(
+    config: Config, adapter: AdapterConfig, dataset_digest: str, base: Base, renderer: Renderer
+) -> dict[str, str]:
     """What a resumed run must have in common with the one that it continues."""
+    knobs = {**config.model_dump(mode="json", exclude={"output_dir", "model"}), **adapter.model_dump(mode="json")}
     return {
-        "configuration": digest_of(config.model_dump(mode="json", exclude={"output_dir", "model"})),
+        "configuration": digest_of(knobs),
         "data": dataset_digest,
         "base model": base.fingerprint,
         "chat template": renderer.digest,
     }
 
 
-def finished(config: Config, dataset_digest: str, base: Base, renderer: Renderer) -> RunRecord:
+def finished(config: Config, adapter: AdapterConfig, dataset_digest: str, base: Base, renderer: Renderer) -> RunRecord:
     """The record of the finished run in ``output_dir``, which must be of this very configuration, data and base.
 
     Raises:
@@ -105,7 +117,7 @@ def finished(config: Config, dataset_digest: str, base: Base, renderer: Renderer
     """
     output = Path(config.output_dir)
     record = RunRecord.model_validate_json((output / RECORD).read_bytes())
-    if record.run_id != run_id(identity(config, dataset_digest, base, renderer)):
+    if record.run_id != run_id(identity(config, adapter, dataset_digest, base, renderer)):
         raise ConfigError(
             f"{output} holds a finished run of another configuration, data or base",
             where="output_dir",
@@ -127,13 +139,14 @@ def _refuse_failed(record: RunRecord, output: Path) -> None:
         )
 
 
-def run(config: Config, rows: Rows, context: Context) -> RunRecord:
+def run(config: Config, adapter: AdapterConfig, rows: Rows, context: Context) -> RunRecord:
     """Train and write ``output_dir``: ``adapter/`` (or ``model/``) with the best weights, ``last/``, ``run.json``.
 
     A stopped run goes on from its newest checkpoint and ends with the same bits; ``context.fresh`` starts over.
 
     Args:
         config: with no "auto" left in ``learning_rate``.
+        adapter: the shape of the adapter; not read by ``method: full``.
         rows: at least one training and one validation row.
         context: base model, renderer, folders, listener.
 
@@ -144,7 +157,7 @@ def run(config: Config, rows: Rows, context: Context) -> RunRecord:
     """
     output = context.output_dir
     refuse_finished(output, context.fresh)
-    run_ = _begin(config, rows, context)
+    run_ = _begin(config, adapter, rows, context)
     prepare_output(output, context.fresh)  # only now may an earlier run be removed: this one can begin
     _resume(run_, output / "checkpoints")
     planned = estimate(context.base, run_.trainable, run_.loss, rows.train, run_.plan)
@@ -170,11 +183,12 @@ def plan_sentence(seconds: tuple[float, float], memory: tuple[int, int], steps: 
     gib = 1024**3
     return (
         f"plan: {steps} steps, {tokens:,} tokens, {low:.1f} to {high:.1f} minutes, "
-        f"peak memory {memory[0] / gib:.1f} to {memory[1] / gib:.1f} GiB"
+        f"peak memory {memory[0] / gib:.1f} to {memory[1] / gib:.1f} GiB "
+        "(the upper bound with the process that loads the saved weights again)"
     )
 
 
-def _begin(config: Config, rows: Rows, context: Context) -> _Run:
+def _begin(config: Config, adapter: AdapterConfig, rows: Rows, context: Context) -> _Run:
     if not rows.train or not rows.validation:
         raise InputError(
             f"{len(rows.train)} training and {len(rows.validation)} validation rows",
@@ -184,21 +198,31 @@ def _begin(config: Config, rows: Rows, context: Context) -> _Run:
         )
     torch.manual_seed(config.seed)  # before the adapter is made, so that the seed fixes its first weights too
     base = context.base
-    targets = config.lora_target_modules
-    spec = LoRASpec(config.lora_r, config.lora_alpha, targets, config.lora_dropout, config.use_rslora)
-    trainable = KINDS[config.method](base, Options(spec, config.seed, config.model))
-    base_canaries = verify.canaries(base, context.renderer, "")
-    isolation = verify.packing_isolation(base, rows.train)
+    trainable = make_trainable(config.method, base, _options(config, adapter))
+    before = _Before(trainable.master.clone(), verify.canaries(base, context.renderer, ""))
     plan = make_plan(config, len(rows.train), rows.parts)
     checks = [
         verify.mask_coverage(rows.train),
         verify.stop_trained(rows.train, context.renderer.stop_ids),
-        isolation,
+        verify.packing_isolation(base, rows.train),
     ]
-    master = trainable.master
     optimiser = make_optimiser(trainable, plan)
-    initial = master.clone()
-    return _Run(config, rows, context, trainable, plan, optimiser, State(), initial, initial, base_canaries, checks)
+    return _Run(config, adapter, rows, context, trainable, plan, optimiser, State(), before.weights, before, checks)
+
+
+def _options(config: Config, adapter: AdapterConfig) -> Options:
+    lora = LoRASpec(
+        r=adapter.lora_r,
+        alpha=adapter.lora_alpha,
+        targets=adapter.lora_target_modules,
+        dropout=adapter.lora_dropout,
+        rank_stabilised=adapter.use_rslora,
+        rank_pattern=adapter.rank_pattern,
+        alpha_pattern=adapter.alpha_pattern,
+        magnitude=adapter.use_dora,
+        plus_ratio=adapter.loraplus_lr_ratio,
+    )
+    return Options(lora, config.seed, config.model, adapter.num_virtual_tokens, adapter.bottleneck_size)
 
 
 def make_plan(config: Config, rows: int, parts: tuple[Part, ...] = ()) -> Plan:
@@ -299,7 +323,7 @@ def _start_first_reload(run_: _Run) -> None:
         return
     folder = _write(run_, "last")
     context = run_.context
-    run_.reload = verify.Reload("reload, first save", folder, context.base.folder, context.base.dtype, 1)
+    run_.reload = verify.Reload("reload, first save", folder, context.base, 1)
 
 
 def _write(run_: _Run, name: str) -> Path:
@@ -317,7 +341,7 @@ def _write(run_: _Run, name: str) -> Path:
         chat_template=TEMPLATE if own_template.is_file() else context.chat_template,
         stop_ids=tuple(sorted(context.renderer.stop_ids)),
         run_id=run_id(run_.identity()),
-        dtype=str(context.base.dtype).split(".")[-1],
+        dtype=context.base.format,
         canaries=verify.canaries(context.base, context.renderer, trainable.adapter),
     )
     with store.staged_folder(target) as staged:
@@ -342,14 +366,14 @@ def _finish(run_: _Run) -> RunRecord:
         run_.checks.append(run_.reload.check())
     last = _write(run_, "last")
     _tell(context, Saved(step=run_.state.step, path=str(last), what="last"))
-    run_.checks.append(verify.every_weight_moved(trainable, run_.initial, run_.state.step))
+    run_.checks.append(verify.every_weight_moved(trainable, run_.before.weights, run_.state.step))
     trainable.load(run_.best)
-    best = _write(run_, FOLDERS[run_.config.method])
+    best = _write(run_, weights_folder(run_.config.method))
     _tell(context, Saved(step=run_.state.best_step, path=str(best), what="best"))
     tuned = verify.canaries(base, context.renderer, trainable.adapter)
-    run_.checks.append(verify.adapter_differs(run_.base_canaries, tuned))
+    run_.checks.append(verify.adapter_differs(run_.before.canaries, tuned))
     threads, _ = device.choose_threads()
-    reload = verify.Reload("reload, last save", best, base.folder, base.dtype, threads)
+    reload = verify.Reload("reload, last save", best, base, threads)
     run_.reload = reload
     run_.checks.append(reload.check())
     return _record(run_, best)
@@ -360,11 +384,11 @@ def _record(run_: _Run, best: Path) -> RunRecord:
     sets = mix.shares(run_.plan.order, run_.rows.train, state.step) if run_.rows.parts else ()
     if sets:
         run_.checks.append(mix.as_planned(sets, state.tokens, state.target_tokens))
-    digest = adapter_digest(best) if run_.trainable.kind == "lora" else fingerprint(best)
+    digest = adapter_digest(best) if run_.trainable.is_adapter else fingerprint(best)
     return RunRecord(
         run_id=run_id(run_.identity()),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        config=run_.config.model_dump(mode="json"),
+        config={**run_.config.model_dump(mode="json"), **run_.adapter.model_dump(mode="json")},
         origins=dict(context.origins),
         dataset_digest=run_.rows.dataset_digest,
         base_fingerprint=context.base.fingerprint,

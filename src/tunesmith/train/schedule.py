@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+
+FACTORS: Mapping[str, float] = {
+    "lora": 1,
+    "qlora": 1,
+    "bottleneck": 1,
+    "prefix": 10,
+    "prompt": 10,
+    "ia3": 10,
+    "full": 0.1,
+}
+"""Method → its rate as a multiple of LoRA's. Few weights far from the loss want larger steps."""
 
 
 def auto_learning_rate(hidden_size: int, method: str) -> tuple[float, str]:
     """Peak rate from the model's width, and the reason in words.
 
     LoRA: 5e-5 · 10 · (2000 / hidden)^0.781, the rule that Thinking Machines published for Llama-like models with
-    less than 0.5 % regret; full fine-tuning takes a tenth of it.
+    less than 0.5 % regret; other methods take a multiple of it (`FACTORS`).
     """
     lora = 5e-5 * 10 * (2000 / hidden_size) ** 0.781
-    rate = lora if method == "lora" else lora / 10
-    rate = float(f"{rate:.2g}")
-    factor = "10 × the full rate" if method == "lora" else "a tenth of the LoRA rate"
+    rate = float(f"{lora * FACTORS[method]:.2g}")
+    factor = "10 × the full rate" if FACTORS[method] == 1 else f"{FACTORS[method]:g} × the LoRA rate"
     return rate, f"{factor}, scaled by (2000 / {hidden_size})^0.781 for the model's width"
 
 

@@ -82,14 +82,15 @@ def packing_isolation(base: Base, rows: Sequence[TokenizedExample]) -> Check:
 def every_weight_moved(trainable: Trainable, before: Tensor, steps: int) -> Check:
     """No trained matrix is where it began, and every number is finite.
 
-    Where B begins at zero, A has no gradient in the first step; a run of one step is judged by B alone.
+    Where the second of two matrices begins at zero, the first has no gradient in the first step; a run of one step is
+    judged without it.
     """
     finite = bool(torch.isfinite(trainable.master).all())
     sizes = [p.numel() for p in trainable.parameters.values()]
     parts = zip(trainable.parameters, trainable.master.split(sizes), before.split(sizes), strict=True)
     still = [name for name, now, then in parts if torch.equal(now, then)]
-    if trainable.kind == "lora" and steps == 1:
-        still = [name for name in still if not name.endswith(".a")]
+    if steps == 1:
+        still = [name for name in still if not name.endswith((".lora_A.weight", ".down", ".down_bias"))]
     detail = f"{len(sizes) - len(still)} of {len(sizes)} tensors changed" + (f"; not: {still[0]}" if still else "")
     return Check(name="weights trained", passed=finite and not still, detail=detail if finite else "not finite")
 
@@ -107,18 +108,18 @@ class Reload:
 
     Args:
         folder: the saved adapter or model, with card and manifest.
-        base_folder: the base that it belongs to.
+        base: the base that it belongs to.
     """
 
-    def __init__(self, name: str, folder: Path, base_folder: Path, dtype: torch.dtype, threads: int) -> None:
-        self.name, self.dtype = name, dtype
+    def __init__(self, name: str, folder: Path, base: Base, threads: int) -> None:
+        self.name, self.dtype = name, base.dtype
         command = [
             sys.executable,
             "-m",
             "tunesmith.train.reload",
             str(folder),
-            str(base_folder),
-            str(dtype).split(".")[-1],
+            str(base.folder),
+            base.format,
         ]
         source = str(Path(__file__).parents[2])
         environment = os.environ | {
