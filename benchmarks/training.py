@@ -160,7 +160,7 @@ def _alone(bench: _Bench, ours: Sequence[Figures]) -> list[Result]:
         judged("speed, ours", median(rates), "tokens/s", usage=usage, note=_range(rates), details=shared),
         judged("peak memory, ours", max(f["peak_bytes"] for f in ours) / MIB, "MiB"),
         judged("matrix products, this machine", gemm / 1e9, "GFLOP/s", usage=usage, note="1024×1536 · 1536×1536"),
-        judged("share of that reached, ours", utilisation, "%", usage=usage, note="useful operations only"),
+        judged("share of that reached, ours", utilisation, "%", usage=usage, note="operations that are carried out; a beginning that rows have in common counts once"),
     ]
 
 
