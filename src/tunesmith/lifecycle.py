@@ -26,7 +26,7 @@ from tunesmith.core import store
 from tunesmith.core.artifacts import AdapterCard, Machine, Release, Report, RunRecord, SweepRecord
 from tunesmith.core.config import Settings
 from tunesmith.core.errors import ConfigError, DataError
-from tunesmith.core.events import Emit, Note, Stage, Tick, ignore
+from tunesmith.core.events import Emit, Note, Stage, ignore
 from tunesmith.core.protocols import Sampler
 from tunesmith.core.records import Example, TokenizedExample
 from tunesmith.core.store import Workspace
