@@ -14,7 +14,7 @@ import pytest
 
 import benchmarks
 from benchmarks import __main__ as command
-from benchmarks import attention, commands, install, job, load, results, rivals, rows, settings, training
+from benchmarks import attention, commands, data, install, job, load, results, rivals, rows, settings, training
 from benchmarks.load import Usage
 from benchmarks.results import Result, judged, not_measured
 
@@ -36,7 +36,8 @@ def test_every_listed_benchmark_has_its_function(capsys: pytest.CaptureFixture[s
 
 
 def test_the_rival_side_needs_nothing_of_ours() -> None:
-    code = "import sys; sys.modules.update(tunesmith=None, torch=None, rich=None); import benchmarks.train_trl"
+    code = "import sys; sys.modules.update(tunesmith=None, torch=None, rich=None); "
+    code += "import benchmarks.train_trl, benchmarks.train_unsloth"
     child = subprocess.run([sys.executable, "-c", code], cwd=settings.ROOT, capture_output=True, text=True, check=False)
     assert child.returncode == 0, child.stderr
 
@@ -133,9 +134,9 @@ def test_losses_are_compared_step_by_step() -> None:
     assert training.largest_difference([2.0, 1.0, 1.5], [2.0, 1.25, 1.5]) == pytest.approx(20.0)
     reading = {"rows": 2, "rows_with_equal_ids": 2, "trained_by_trl": 10, "trained_here": 8}
     ours = {"losses": [2.0] * 25}
-    assert training.compare_losses(ours, {"losses": [2.01] * 25, "reading": reading}).verdict == "met"
-    assert training.compare_losses(ours, {"losses": [2.1] * 25, "reading": reading}).verdict == "not met"
-    short = training.compare_losses({"losses": [2.0]}, {"losses": [2.0], "reading": reading})
+    assert training.compare_losses(ours, {"losses": [2.01] * 25, "reading": reading}, "x").verdict == "met"
+    assert training.compare_losses(ours, {"losses": [2.1] * 25, "reading": reading}, "x").verdict == "not met"
+    short = training.compare_losses({"losses": [2.0]}, {"losses": [2.0]}, "x")
     assert short.note == "not measured: 1 steps, 20 are needed"
 
 
@@ -167,11 +168,38 @@ def test_without_the_rival_only_our_side_is_measured(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(training, "_Bench", Bench)
     monkeypatch.setattr(rivals, "trl_python", absent)
+    monkeypatch.setattr(rivals, "unsloth_python", absent)
     found = {result.what: result for result in training.measure(settings.Settings(steps=5, rounds=1))}
     assert found["speed, ours"].value == 300.0
     assert found["share of that reached, ours"].value == 25.0
-    assert found[training.SPEED].note == "not measured: TRL's environment: pip found nothing"
-    assert {found[what].verdict for what in (training.SPEED, training.LOSS)} == {"not measured"}
+    for rival in training.RIVALS:
+        assert found[rival.speed].note == f"not measured: {rival.name}'s environment: pip found nothing"
+        assert {found[rival.speed].verdict, found[rival.loss].verdict} == {"not measured"}
+
+
+def test_rivals_take_turns_and_each_is_judged_by_its_own_goal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    turns: list[str] = []
+    quiet = {"seconds": 1.0, "own": 2.0, "foreign": 0.0}
+
+    class Bench(training._Bench):
+        def __init__(self, given: settings.Settings, folder: Path) -> None:
+            self.settings, self.folder, self.rows_name, self._reference = given, folder, "rows", None
+            self.step_tokens = [300]
+
+        def _measure(self, side: str, _command: object, rest: list[str]) -> dict[str, object]:
+            turns.append(side)
+            seconds = {"ours": 1.0, "TRL": 4.0, "Unsloth": 1.2}[side.partition(",")[0]]
+            known = {"usage": quiet, "peak_bytes": 2**30, "timed_flops": 1e9, "gemm_flops": 4e9}
+            steps = int(rest[0])
+            return {**known, "seconds": [seconds] * steps, "losses": [2.0] * steps}
+
+    monkeypatch.setattr(training, "_Bench", Bench)
+    for name in ("trl_python", "unsloth_python"):
+        monkeypatch.setattr(rivals, name, lambda: tmp_path)
+    found = {result.what: result for result in training.measure(settings.Settings(steps=20, rounds=2))}
+    assert [side.partition(",")[0] for side in turns[-6:]] == ["ours", "TRL", "Unsloth"] * 2
+    assert (found["speed, ours / TRL"].value, found["speed, ours / TRL"].verdict) == (4.0, "met")
+    assert (found["speed, ours / Unsloth"].value, found["speed, ours / Unsloth"].verdict) == (1.2, "not met")
 
 
 def test_rows_are_the_same_on_every_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,3 +307,29 @@ def test_environments_of_rivals_lie_where_they_are_wanted(monkeypatch: pytest.Mo
 def test_a_failed_program_says_why() -> None:
     with pytest.raises(settings.Unavailable, match=r"ended with 3: first \| last"):
         settings.run([sys.executable, "-c", "import sys; print('first\\nlast', file=sys.stderr); sys.exit(3)"])
+
+
+def test_growth_compares_the_largest_count_with_smaller_ones() -> None:
+    def figures(seconds: float, peak: float) -> dict[str, object]:
+        return {"seconds": seconds, "peak": peak, "usage": QUIET.as_dict()}
+
+    found = {
+        **{("rows", n): figures(n * 1e-3, 400e6) for n in data.COUNTS},
+        **{("first", n): figures(n * 2e-3, 300e6 + n * 4096) for n in data.COUNTS},
+        **{("second", n): figures(n * 5e-4, 300e6) for n in data.COUNTS},
+    }
+    linear, flat, per_row, saved = data.growth(found)
+    assert (linear.value, linear.verdict) == (pytest.approx(1.0), "met")
+    assert (flat.value, flat.verdict) == (1.0, "met")
+    assert per_row.value == pytest.approx(4.0)
+    assert saved.value == pytest.approx(75.0)
+    found["rows", 100_000] = figures(200.0, 4000e6)
+    assert [result.verdict for result in data.growth(found)[:2]] == ["not met", "not met"]
+
+
+def test_one_measurement_of_the_way_to_batches(tiny_tokenizer: Path, tmp_path: Path) -> None:
+    assert set(data.rows_to_batches(tiny_tokenizer, 20, tmp_path)) == {"tokenising", "opening", "packing"}
+    assert data.start(tiny_tokenizer, 80, tmp_path)["curate.run"] > 0
+    shards = [path for path in (tmp_path / "workspace" / "cache").iterdir() if path.name.startswith("rows-")]
+    data.start(tiny_tokenizer, 80, tmp_path)
+    assert [path for path in (tmp_path / "workspace" / "cache").iterdir() if path.name.startswith("rows-")] == shards

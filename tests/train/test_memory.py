@@ -22,7 +22,6 @@ from tunesmith.model.trainable import KINDS, Options, Trainable, make_trainable
 from tunesmith.train import LoopConfig, fit, preflight
 from tunesmith.train.fit import Fit, candidates
 from tunesmith.train.loop import State, accumulate, make_optimiser, train
-from tunesmith.train.order import Order
 from tunesmith.train.sft import loss
 
 
@@ -226,15 +225,6 @@ def test_an_allocation_that_fails_while_planning_is_no_error(tiny_model: Path, m
     chosen = fit.choose(base, trainable, lossy, rows(8), plan(), LoopConfig())
     assert chosen.micro_batch == 1
     assert float(trainable.grad.norm()) == 0.0
-
-
-def test_tokens_of_a_run_are_counted_row_by_row() -> None:
-    examples = rows(10)
-    order = Order(10, 4, 1)
-    tokens, targets = preflight.run_tokens(examples, order, 5)
-    seen = [examples[i] for step in range(5) for i in order.step(step)]
-    assert tokens == sum(len(row.tokens) for row in seen)
-    assert targets == sum(row.trained_tokens for row in seen)
 
 
 def test_the_estimate_leaves_everything_as_it_was_and_is_compared_afterwards(tiny_model: Path) -> None:

@@ -35,6 +35,16 @@ class Check(Record):
     detail: str
 
 
+class SetShare(Record):
+    """What one data set gives to a run: its training rows, how often rows of it are shown, and their tokens."""
+
+    path: str
+    rows: int
+    shown: int
+    tokens: int
+    target_tokens: int
+
+
 class Estimate(Record):
     """What a run will take, from a few real steps on this machine. Ranges are (low, high).
 
@@ -61,6 +71,8 @@ class Estimate(Record):
     reload_bytes: int = 0
     """Memory of the fresh process that loads the saved weights beside the run, for a moment."""
     gemm_flops: float = 0.0
+    sets: tuple[SetShare, ...] = ()
+    """The data sets that the run is to be trained on."""
 
 
 class Outturn(Record):
@@ -106,6 +118,8 @@ class RunRecord(Record):
     """Loss spikes, overfitting, memory that ran out: a sentence each."""
     adapter_digest: str = ""
     checks: tuple[Check, ...] = ()
+    sets: tuple[SetShare, ...] = ()
+    """What came from each data set, up to the last step."""
     stopped: str = ""
     """Why the run ended: "finished", "early stopping", …"""
 

@@ -30,6 +30,7 @@ from pydantic import ValidationError
 from tunesmith.core import disk
 from tunesmith.core.artifacts import Release
 from tunesmith.core.disk import (
+    append_bytes,
     append_line,
     append_lines,
     copy_file,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Artifact",
     "Workspace",
+    "append_bytes",
     "append_line",
     "append_lines",
     "copy_file",

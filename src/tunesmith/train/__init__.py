@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.train.config import AdapterConfig, Config, LoopConfig, refuse_unread
+from tunesmith.train.order import parts_of
 from tunesmith.train.output import refuse_finished, weights_folder
 from tunesmith.train.schedule import auto_learning_rate
 from tunesmith.train.space import SweepConfig
@@ -25,6 +26,7 @@ __all__ = [
     "auto_learning_rate",
     "claim_sweep",
     "finished",
+    "parts_of",
     "plan",
     "refuse_finished",
     "refuse_unread",

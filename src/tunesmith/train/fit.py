@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from tunesmith.core.errors import ConfigError, TrainingError
 from tunesmith.core.records import TokenizedExample
+from tunesmith.core.rows import lengths
 from tunesmith.model import device
 from tunesmith.model.batch import pack
 from tunesmith.model.load import Base
@@ -95,7 +96,8 @@ def choose(
         TrainingError: nothing fits; the message has the numbers. ConfigError: see `candidates`.
     """
     layers = len(decoder_layers(base.model))
-    ordered = sorted(rows, key=lambda row: -len(row.tokens))
+    sizes = lengths(rows)
+    ordered = [rows[i] for i in sorted(range(len(rows)), key=lambda i: -sizes[i])[: plan.micro_batch]]
     room = int(device.free_memory(base.device) * ROOM) - later_bytes(trainable, begun=False)
     factor, least = 1.0, None
     for fit in candidates(plan.micro_batch, layers, base.device.type == "cuda", config):
@@ -125,7 +127,7 @@ def measured(base: Base, trainable: Trainable, loss: Loss, rows: Sequence[Tokeni
     before = device.used_memory(base.device)
     device.reset_peak_memory(base.device)
     try:
-        accumulate(base, loss, [pack(rows, base.device)])
+        accumulate(base, loss, [pack(rows, base.device, trainable.share)])
     except (RuntimeError, MemoryError) as error:
         if not device.is_out_of_memory(error):
             raise

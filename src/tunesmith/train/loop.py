@@ -127,7 +127,7 @@ def validation_loss(base: Base, trainable: Trainable, loss: Loss, rows: Sequence
     weighted, weight = 0.0, 0.0
     with torch.inference_mode():
         for part in micro_batches(rows, size):
-            batch = pack(part, base.device)
+            batch = pack(part, base.device, trainable.share)
             base.router.segments = [(trainable.adapter, 0, batch.token_count)]
             weighted += float(loss(base, batch)[0])
             weight += float(batch.weights.sum())
@@ -234,9 +234,9 @@ def _attempt(
     try:
         trainable.begin()
         base.model.train()
-        batches = [pack(part, base.device) for part in micro_batches(chosen, size)]
+        batches = [pack(part, base.device, trainable.share) for part in micro_batches(chosen, size)]
         value, targets = accumulate(base, loss, batches, collector)
-        return _Work(value, targets, sum(batch.token_count for batch in batches), collector.rows())
+        return _Work(value, targets, sum(batch.document_tokens for batch in batches), collector.rows())
     except (RuntimeError, MemoryError) as error:
         if not device.is_out_of_memory(error):
             raise

@@ -12,25 +12,24 @@ from dataclasses import dataclass
 
 from tunesmith.core.artifacts import Estimate, Outturn
 from tunesmith.core.records import TokenizedExample
+from tunesmith.core.rows import lengths
 from tunesmith.model import device
 from tunesmith.model.adapted import linear_layers, shape_of
 from tunesmith.model.batch import pack
 from tunesmith.model.load import Base
 from tunesmith.model.recompute import decoder_layers
 from tunesmith.model.trainable import Trainable
+from tunesmith.train import mix
 from tunesmith.train.config import LoopConfig
 from tunesmith.train.fit import WRITING, Fit, choose, later_bytes
 from tunesmith.train.loop import Loss, Plan, accumulate, validation_loss
-from tunesmith.train.order import Order, micro_batches
+from tunesmith.train.order import micro_batches
 
 SPREAD = 0.15
 """Half-width of the stated ranges, as a share."""
 
 TIMED_STEPS, TIMED_SECONDS = 3, 3.0
 """Steps that are timed at most, and the seconds after which no other one begins."""
-
-MOST_LOOKED_UP = 5_000_000
-"""Steps of a begun epoch times rows, up to which the tokens of its steps are counted one by one."""
 
 UPDATE_PASSES = 10
 """The update of a weight moves about ten times what the norm of the gradient reads."""
@@ -74,9 +73,10 @@ def estimate(
     later = later_bytes(trainable, begun=False)
     writing = trainable.master.numel() * WRITING if where.type == "cpu" else 0
     peak = later + max(used, held + writing)
-    tokens, targets = run_tokens(rows, plan.order, plan.total_steps)
+    sets = mix.shares(plan.order, rows, plan.total_steps)
+    tokens, targets = sum(one.tokens for one in sets), sum(one.target_tokens for one in sets)
     validations = plan.total_steps // plan.eval_steps + (plan.total_steps % plan.eval_steps > 0)
-    validation_tokens = validations * sum(len(row.tokens) for row in validation)
+    validation_tokens = validations * sum(lengths(validation))
     steps = tokens * rates.token + plan.total_steps * rates.update
     seconds = steps + validation_tokens * rates.validation_token
     return Estimate(
@@ -96,6 +96,7 @@ def estimate(
         earlier_peak_bytes=earlier,
         reload_bytes=reload_bytes(base),
         gemm_flops=device.gemm_speed(base.device, base.dtype),
+        sets=sets,
     )
 
 
@@ -115,11 +116,11 @@ def _rates(
         base.model.train()
         begin = time.perf_counter()
         chosen = [rows[i] for i in plan.order.step(step)]
-        batches = [pack(part, base.device) for part in micro_batches(chosen, fit.micro_batch)]
+        batches = [pack(part, base.device, trainable.share) for part in micro_batches(chosen, fit.micro_batch)]
         accumulate(base, loss, batches)
         device.synchronise(base.device)
         seconds += time.perf_counter() - begin
-        tokens += sum(batch.token_count for batch in batches)
+        tokens += sum(batch.document_tokens for batch in batches)
         if seconds > TIMED_SECONDS:
             break
     update = UPDATE_PASSES * device.fastest(lambda: float(trainable.grad.norm()), 3)
@@ -129,24 +130,6 @@ def _rates(
     validation_loss(base, trainable, loss, part, fit.micro_batch)
     each = (time.perf_counter() - begin) / sum(len(row.tokens) for row in part)
     return _Rates(seconds / tokens, update, each)
-
-
-def run_tokens(rows: Sequence[TokenizedExample], order: Order, steps: int) -> tuple[int, int]:
-    """Tokens and trained tokens of a run, exactly: whole epochs, and the rows of the last one that it gets to.
-
-    Where looking up these rows would take too long, the begun epoch counts by its share of the steps.
-    """
-    lengths = [len(row.tokens) for row in rows]
-    targets = [row.trained_tokens for row in rows]
-    epochs, left = divmod(steps, order.steps_per_epoch)
-    if left * len(rows) > MOST_LOOKED_UP:
-        share = steps / order.steps_per_epoch
-        return round(sum(lengths) * share), round(sum(targets) * share)
-    rest = [i for step in range(epochs * order.steps_per_epoch, steps) for i in order.step(step)]
-    return (
-        epochs * sum(lengths) + sum(lengths[i] for i in rest),
-        epochs * sum(targets) + sum(targets[i] for i in rest),
-    )
 
 
 def reload_bytes(base: Base) -> int:

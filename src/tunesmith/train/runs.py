@@ -28,11 +28,11 @@ from tunesmith.model.lora import LoRASpec
 from tunesmith.model.recompute import set_recompute
 from tunesmith.model.resolve import CARD, TEMPLATE
 from tunesmith.model.trainable import Options, Trainable, make_trainable
-from tunesmith.train import checkpoint, preflight, row_losses, verify
+from tunesmith.train import checkpoint, mix, preflight, row_losses, verify
 from tunesmith.train.config import AdapterConfig, Config, LoopConfig
 from tunesmith.train.generation import Measure, measure_answers
 from tunesmith.train.loop import Loss, Plan, State, make_optimiser, train, validation_loss
-from tunesmith.train.order import Order
+from tunesmith.train.order import Order, Part
 from tunesmith.train.output import RECORD, prepare_output, refuse_finished, weights_folder
 from tunesmith.train.sft import loss as sft_loss
 
@@ -43,11 +43,12 @@ EVENTS = "events.jsonl"
 
 @dataclass(frozen=True)
 class Rows:
-    """Tokenised training and validation rows, and the digest of the data set that they come from."""
+    """Tokenised training and validation rows, the digest of the data set, and its parts in the order of ``train``."""
 
     train: Sequence[TokenizedExample]
     validation: Sequence[TokenizedExample]
     dataset_digest: str
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,10 @@ def plan(config: Config, adapter: AdapterConfig, rows: Rows, context: Context) -
 
 def _plan(run_: _Run) -> None:
     """Estimate the run and say so."""
-    run_.context.emit(Note(text=preflight.sentence(_fitted(run_), run_.plan.micro_batch)))
+    planned = _fitted(run_)
+    run_.context.emit(Note(text=preflight.sentence(planned, run_.plan.micro_batch)))
+    if run_.rows.parts:
+        run_.context.emit(Note(text=f"data: {mix.sentence(planned.sets)}"))
 
 
 def _fitted(run_: _Run) -> Estimate:
@@ -233,7 +237,7 @@ def _begin(config: Config, adapter: AdapterConfig, rows: Rows, context: Context)
     base = context.base
     trainable = make_trainable(config.method, base, _options(config, adapter))
     before = _Before(trainable.master.clone(), verify.canaries(base, context.renderer, ""))
-    planned = make_plan(config, len(rows.train))
+    planned = make_plan(config, len(rows.train), rows.parts)
     checks = [
         verify.mask_coverage(rows.train),
         verify.stop_trained(rows.train, context.renderer.stop_ids),
@@ -261,9 +265,9 @@ def _options(config: Config, adapter: AdapterConfig) -> Options:
     return Options(lora, config.seed, config.model, adapter.num_virtual_tokens, adapter.bottleneck_size)
 
 
-def make_plan(config: Config, rows: int) -> Plan:
-    """The steps that a configuration means for this many training rows."""
-    order = Order(rows, config.per_device_train_batch_size * config.gradient_accumulation_steps, config.seed)
+def make_plan(config: Config, rows: int, parts: tuple[Part, ...] = ()) -> Plan:
+    """The steps that a configuration means for this many training rows, which come from ``parts``."""
+    order = Order(rows, config.per_device_train_batch_size * config.gradient_accumulation_steps, config.seed, parts)
     total = order.total_steps(config.num_train_epochs, config.max_steps)
     per_epoch = math.ceil(order.steps_per_epoch / 5)
     every = config.eval_steps if isinstance(config.eval_steps, int) else min(200, max(5, per_epoch))
@@ -452,6 +456,9 @@ def _finish(run_: _Run) -> RunRecord:
 
 def _record(run_: _Run, best: Path) -> RunRecord:
     state, context, planned = run_.state, run_.context, run_.planned
+    sets = mix.shares(run_.plan.order, run_.rows.train, state.step) if run_.rows.parts else ()
+    if sets:
+        run_.evidence.checks.append(mix.as_planned(sets, state.tokens, state.target_tokens))
     digest = adapter_digest(best) if run_.trainable.is_adapter else fingerprint(best)
     peak = device.peak_memory(context.base.device)
     flops = preflight.training_flops(context.base, run_.trainable, state.tokens, state.target_tokens)
@@ -483,5 +490,6 @@ def _record(run_: _Run, best: Path) -> RunRecord:
         noticed=tuple(state.noticed),
         adapter_digest=digest,
         checks=tuple(run_.evidence.checks),
+        sets=sets,
         stopped=state.stopped,
     )
