@@ -277,6 +277,16 @@ def _carded(name: str, folder: Path, base: str, run: Path | None = None) -> Subj
     return Subject(name, model, adapter, template, card.renderer_digest, run, card.dtype)
 
 
+def adapter_facts(folder: Path) -> dict[str, Any]:
+    """The configuration of an adapter folder, as its ``adapter_config.json`` states it."""
+    return _read_json(folder / ADAPTER_CONFIG)
+
+
+def kind_of_adapter(folder: Path) -> str:
+    """PEFT's name of an adapter's kind."""
+    return str(adapter_facts(folder).get("peft_type", "LORA"))
+
+
 def model_facts(folder: Path) -> dict[str, Any]:
     """The configuration of a model folder, as its ``config.json`` states it."""
     return _read_json(folder / "config.json")

@@ -27,7 +27,7 @@ from tunesmith.model.load import Base, fingerprint
 from tunesmith.model.lora import LoRASpec
 from tunesmith.model.resolve import CARD, TEMPLATE
 from tunesmith.model.trainable import Options, Trainable, make_trainable
-from tunesmith.train import checkpoint, mix, verify
+from tunesmith.train import checkpoint, mix, parent, verify
 from tunesmith.train.config import AdapterConfig, Config
 from tunesmith.train.loop import Loss, Plan, State, make_optimiser, train, validation_loss
 from tunesmith.train.order import Order, Part
@@ -100,7 +100,10 @@ def identity(
     config: Config, adapter: AdapterConfig, dataset_digest: str, base: Base, renderer: Renderer
 ) -> dict[str, str]:
     """What a resumed run must have in common with the one that it continues."""
-    knobs = {**config.model_dump(mode="json", exclude={"output_dir", "model"}), **adapter.model_dump(mode="json")}
+    shape = adapter.model_dump(mode="json", exclude={"init_adapter", "deploy_to"})
+    knobs = {**config.model_dump(mode="json", exclude={"output_dir", "model"}), **shape}
+    if adapter.init_adapter:
+        knobs["init_adapter"] = adapter_digest(Path(adapter.init_adapter))
     return {
         "configuration": digest_of(knobs),
         "data": dataset_digest,
@@ -199,6 +202,8 @@ def _begin(config: Config, adapter: AdapterConfig, rows: Rows, context: Context)
     torch.manual_seed(config.seed)  # before the adapter is made, so that the seed fixes its first weights too
     base = context.base
     trainable = make_trainable(config.method, base, _options(config, adapter))
+    if adapter.init_adapter:
+        parent.begin_from(trainable, base, Path(adapter.init_adapter))
     before = _Before(trainable.master.clone(), verify.canaries(base, context.renderer, ""))
     plan = make_plan(config, len(rows.train), rows.parts)
     checks = [
@@ -404,6 +409,7 @@ def _record(run_: _Run, best: Path) -> RunRecord:
         best_step=state.best_step,
         peak_memory_bytes=device.peak_memory(),
         adapter_digest=digest,
+        parent_digest=adapter_digest(Path(run_.adapter.init_adapter)) if run_.adapter.init_adapter else "",
         checks=tuple(run_.checks),
         sets=sets,
         stopped=state.stopped,
