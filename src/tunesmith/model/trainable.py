@@ -150,7 +150,7 @@ def train_full(base: Base, _options: Options) -> Trainable:
         grad=grad,
         groups=_groups([(p.numel(), p.dim() >= 2, 1.0) for _, p in ordered]),
         publish=publish,
-        write=lambda folder: _write_model(base, folder),
+        write=lambda folder: write_model(base, folder),
         adapter="",
         begin=lambda: None,
         parameters=dict(ordered),
@@ -220,7 +220,8 @@ def _drain(gradient: Tensor) -> Callable[[nn.Parameter], None]:
     return hook
 
 
-def _write_model(base: Base, folder: Path) -> None:
+def write_model(base: Base, folder: Path) -> None:
+    """Save a base's present weights as a Hugging Face folder, with the tokenizer and settings that it came with."""
     base.model.save_pretrained(folder)  # type: ignore[operator]
     for path in [*base.folder.iterdir(), *base.folder.glob("additional_chat_templates/*.jinja")]:
         wanted = path.suffix in {".json", ".jinja", ".model"} and not path.name.endswith(".index.json")
