@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer as Backend
 from transformers import AutoModelForCausalLM
 
 from tests.cli.conftest import Desk, refusal
 from tests.command import Ran, kept, plain
 from tests.project import HELD_OUT, Project
+from tests.tiny import CHATML
+from tests.train.job import InstantReload
 from tunesmith.core.artifacts import AdapterCard
 from tunesmith.core.disk import verify_folder
+from tunesmith.model import gguf_tokenizer
 from tunesmith.model.load import load_base
+from tunesmith.train import verify
 
 
 @pytest.fixture
@@ -64,6 +69,37 @@ def test_merge_says_what_it_found(desk: Desk, run: Path) -> None:
     assert "same greedy token " in text
     assert "of the adapter's effect" in text
     assert "written: merged (" in text
+
+
+def test_four_bits_and_a_template_of_the_run(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The adapter goes into the 4-bit weights, and the folder speaks as the run was trained to."""
+    monkeypatch.setattr(verify, "Reload", InstantReload)
+    own = CHATML.replace("You are a tiny test model.", "Be brief.")
+    (desk.folder / "own.jinja").write_text(own)
+    desk.config(method="qlora", chat_template="own.jinja", max_steps=4, max_new_tokens=4)
+    assert desk.train().code in (0, 1)
+    ran = desk.ask("merge", "run", "--output", "merged", "--json")
+    assert ran.code == 0, ran.err
+    assert any("merged into those weights, unpacked to" in note for note in ran.document["notes"])
+    assert not ran.document["number_format"].endswith("nf4")
+    merged = desk.folder / "merged"
+    assert (merged / "chat_template.jinja").read_text() == own
+    assert "chat_template" not in json.loads((merged / "tokenizer_config.json").read_text())
+    assert desk.ask("export", "run", "--format", "gguf", "--output", "run.gguf").code == 0
+    told = desk.ask("export", "run", "--format", "peft", "--output", "plain", "--json").document["notes"]
+    assert any("trained on the base in 4 bits" in note for note in told)
+    assert any("chat template is not part of a PEFT folder" in note for note in told)
+
+
+def test_other_ids_or_another_template_are_noticed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = Backend.from_file(str(desk.base / "tokenizer.json"))
+    monkeypatch.setattr(gguf_tokenizer, "read_back", lambda _path: (backend, "another"))
+    error = refusal(desk.ask("export", desk.base, "--format", "gguf", "--output", "x.gguf"))
+    assert error.what == "the chat template in the file is not the one that was trained"
+    backend.pre_tokenizer = None
+    error = refusal(desk.ask("export", desk.base, "--format", "gguf", "--output", "x.gguf"))
+    assert error.what.startswith("the tokenizer in the file gives other ids for 'The capital of France")
+    assert made(desk) == []
 
 
 def test_too_far_is_refused_and_leaves_nothing(desk: Desk, run: Path) -> None:
