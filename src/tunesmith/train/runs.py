@@ -196,11 +196,14 @@ def _begin(config: Config, adapter: AdapterConfig, rows: Rows, context: Context)
     torch.manual_seed(config.seed)  # before the adapter is made, so that the seed fixes its first weights too
     base = context.base
     trainable = make_trainable(config.method, base, _options(config, adapter))
+    if base.way.alone:
+        context.emit(Note(text=f"packing: {verify.packing_sentence(base)}; slower, and as exact"))
     before = _Before(trainable.master.clone(), verify.canaries(base, context.renderer, ""))
     plan = make_plan(config, len(rows.train))
     checks = [
         verify.mask_coverage(rows.train),
         verify.stop_trained(rows.train, context.renderer.stop_ids),
+        verify.packing(base),
         verify.packing_isolation(base, rows.train),
     ]
     optimiser = make_optimiser(trainable, plan)
