@@ -57,21 +57,25 @@ def test_windows_are_found_by_the_proof(tmp_path: Path) -> None:
     assert packing(family(tmp_path, "llama")).detail == "packed rows give the logits of each document alone"
 
 
-@pytest.mark.parametrize("name", ["gemma2", "gpt_oss", "stablelm", "bloom", "recurrent_gemma"])
+@pytest.mark.parametrize("name", ["gemma2", "gpt_oss", "stablelm", "bloom", "recurrent_gemma", "mamba"])
 def test_the_way_is_the_same_in_bfloat16(tmp_path: Path, name: str) -> None:
     base = family(tmp_path, name, torch.bfloat16)
     assert bool(base.way.alone) == (name in ALONE)
 
 
 def test_logits_that_are_made_otherwise_are_refused(base: Base) -> None:
-    base.model.register_forward_hook(lambda _m, _i, output: output.update(logits=output.logits.sin()))
+    base.model.register_forward_hook(lambda _m, _i, output: replace(output, logits=output.logits.sin()))
     with pytest.raises(ModelError, match="'llama' cannot be trained or served exactly: its logits are not made of"):
         find_way(base.model, torch.float32, CPU)
 
 
-def test_a_format_in_which_transformers_does_not_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"'mamba' does not run in torch.bfloat16") as caught:
-        family(tmp_path, "mamba", torch.bfloat16)
+def test_a_format_in_which_transformers_does_not_run_is_refused(base: Base) -> None:
+    def fail(*_arguments: Any) -> None:
+        raise RuntimeError("not implemented for 'BFloat16'")
+
+    base.model.register_forward_pre_hook(fail)
+    with pytest.raises(ModelError, match=r"'llama' does not run in torch.bfloat16: not implemented") as caught:
+        find_way(base.model, torch.bfloat16, CPU)
     assert caught.value.fix == "set dtype: float32"
 
 

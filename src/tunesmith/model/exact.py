@@ -114,6 +114,7 @@ def find_way(model: nn.Module, dtype: torch.dtype, device: torch.device) -> Way:
     generator = torch.Generator().manual_seed(0)
     vocabulary = model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
     documents = [torch.randint(0, vocabulary, (1, n), generator=generator).to(device) for n in LENGTHS]
+    _use(model, "eager")
     with torch.no_grad():
         trial = Trial(model, documents, [_own_logits(model, d, dtype) for d in documents], dtype)
         head = _find_head(trial)

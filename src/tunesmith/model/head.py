@@ -39,7 +39,7 @@ class Head:
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """fp32 logits (…, V) of hidden states (…, W)."""
-        return _shape(self.linear(hidden).float(), self.scale, self.cap)
+        return _shape(self.linear(hidden.to(self.weight.dtype)).float(), self.scale, self.cap)
 
 
 def _shape(logits: Tensor, scale: float, cap: float) -> Tensor:
@@ -110,4 +110,5 @@ class HeadLoss(torch.autograd.Function):
 
 def head_loss(hidden: Tensor, head: Head, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted loss of target rows and each row's negative log-probability; see `HeadLoss`."""
+    hidden = hidden.to(head.weight.dtype)  # some bodies end in fp32
     return HeadLoss.apply(hidden, head.weight, head.bias, targets, weights, head.scale, head.cap)

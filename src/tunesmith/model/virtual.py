@@ -147,8 +147,8 @@ class VirtualSpec:
         """Keys and values (n, layers·2·K·D), or embeddings (n, W), of n random tokens; fp32.
 
         Raises:
-            ConfigError: more virtual tokens than context; for a prefix, a model with sliding windows, with keys and values
-                of several sizes, or one that cannot be packed.
+            ConfigError: more virtual tokens than context; for a prefix, a model with sliding windows, with keys and
+                values of several sizes, or one that cannot be packed.
         """
         self._require_room(base)
         vocabulary = base.model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
