@@ -37,7 +37,9 @@ class Benchmark:
 BENCHMARKS = {
     "help": Benchmark("commands:measure_help", "seconds of tunesmith --help"),
     "check": Benchmark("commands:measure_check", "seconds of tunesmith data check on 50,000 rows"),
-    "training": Benchmark("training:measure", "speed and memory of training beside TRL, at equal loss (15 minutes)"),
+    "training": Benchmark(
+        "training:measure", "speed and memory of training beside TRL and Unsloth, at equal loss (20 minutes)"
+    ),
     "job": Benchmark("job:measure", "seconds of a whole tunesmith train on 400 rows (3 minutes)"),
     "install": Benchmark("install:measure", "packages and megabytes of a fresh installation"),
     "attention": Benchmark("attention:measure", "padded block against fused kernel at each length"),

@@ -13,6 +13,14 @@ from benchmarks.settings import ROOT, run, say
 
 TORCH = "torch==2.13.0"
 TRL = ("trl==1.16.0", "peft==0.21.2", "transformers")
+UNSLOTH = ("unsloth==2026.10.9", "unsloth_zoo==2026.10.9", "cut_cross_entropy")
+UNSLOTH_NEEDS = (
+    *("transformers==5.17.0", "trl==1.15.0", "peft==0.21.2", "datasets>=4.6,<5", "accelerate", "bitsandbytes", "tyro"),
+    *("protobuf", "sentencepiece", "hf_transfer", "nest-asyncio", "json5", "structlog", "typer", "rich", "pydantic"),
+    *("psutil", "regex", "pillow", "msgspec", "torchao", "einops", "triton", "wheel", "requests"),
+)
+"""What Unsloth's processor path imports; its own list adds 2 GB for graphics cards, and bounds that no index meets."""
+
 CONSTRAINED = ("transformers", "peft", "tokenizers", "safetensors", "numpy", "huggingface_hub", "accelerate")
 
 
@@ -30,20 +38,32 @@ def trl_python() -> Path:
     return _environment("trl", TRL)
 
 
-def _environment(name: str, requirements: tuple[str, ...]) -> Path:
+def unsloth_python() -> Path:
+    """The Python that has Unsloth; its environment is made when it is not there.
+
+    Raises:
+        Unavailable: it cannot be made.
+    """
+    return _environment("unsloth", UNSLOTH_NEEDS, alone=UNSLOTH)
+
+
+def _environment(name: str, requirements: tuple[str, ...], alone: tuple[str, ...] = ()) -> Path:
+    """``alone``: packages whose own requirements are not followed; versions are shared with us where there are none."""
     place = folder() / name
     python, mark = place / "bin" / "python", place / ".installed"
-    wanted = "\n".join((TORCH, *requirements))
+    wanted = "\n".join((TORCH, *requirements, *alone))
     if mark.is_file() and mark.read_text(encoding="utf-8") == wanted:
         return python
     say(f"making the environment of {name} in {place} (once)")
     place.parent.mkdir(parents=True, exist_ok=True)
     run([sys.executable, "-m", "venv", "--clear", str(place)])
     constraints = place / "constraints.txt"
-    constraints.write_text("\n".join(_shared_versions()) + "\n", encoding="utf-8")
+    constraints.write_text("" if alone else "\n".join(_shared_versions()) + "\n", encoding="utf-8")
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     run([*pip, TORCH], env=dict(os.environ))
-    run([*pip, "--constraint", str(constraints), *requirements], env=dict(os.environ))
+    run([*pip, "--constraint", str(constraints), TORCH, *requirements], env=dict(os.environ))
+    if alone:
+        run([*pip, "--no-deps", *alone], env=dict(os.environ))
     mark.write_text(wanted, encoding="utf-8")
     return python
 

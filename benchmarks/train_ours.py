@@ -20,6 +20,7 @@ from tunesmith.core.events import Step
 from tunesmith.core.records import TokenizedExample
 from tunesmith.model import device
 from tunesmith.model.adapters import read_adapter
+from tunesmith.model.batch import pack
 from tunesmith.model.load import Base, load_base
 from tunesmith.model.lora import LoRASpec
 from tunesmith.model.trainable import Options, Trainable, make_trainable
@@ -84,7 +85,9 @@ def measure(job: Job, steps: int) -> dict[str, Any]:
         wanted = job["order"][(event.step - 1) % len(job["order"])]
         assert event.example_ids == tuple(map(str, wanted)), "both sides must see the same rows in the same order"
     timed = events[job["warm_up"] :]
-    flops = training_flops(base, trainable, sum(e.tokens for e in timed), sum(e.target_tokens for e in timed))
+    steps_rows = ([rows[int(number)] for number in e.example_ids] for e in timed)
+    computed = sum(pack(part, share=trainable.share).token_count for part in steps_rows)
+    flops = training_flops(base, trainable, computed, sum(e.target_tokens for e in timed))
     return {
         "seconds": clock.seconds,
         "losses": losses,

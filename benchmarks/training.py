@@ -1,7 +1,7 @@
-"""Training throughput and memory: our loop beside TRL at its best setting for a processor, on the same rows.
+"""Training throughput and memory: our loop beside its rivals at their best setting for a processor, on the same rows.
 
-Both start from the same adapter, see the same ids in the same order, and use the same optimiser settings and rate.
-Rounds alternate (ours, theirs, ours, theirs …), each in a process of its own.
+All start from the same adapter, see the same ids in the same order, and use the same optimiser settings and rate.
+Rounds alternate (ours, TRL, Unsloth, ours, TRL, Unsloth …), each in a process of its own.
 """
 
 from __future__ import annotations
@@ -9,18 +9,17 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import rivals
+from benchmarks import rivals, train_trl, train_unsloth
 from benchmarks.load import Usage
 from benchmarks.results import Result, busiest, foreign_load, judged, not_measured
 from benchmarks.rows import training_rows, write_pairs
 from benchmarks.settings import OFFLINE, Settings, Unavailable, environment, run, say
-from benchmarks.train_trl import COMPILED, SETTINGS
 
 ROWS = 400
 TRIAL_STEPS = 6
@@ -37,50 +36,119 @@ TASK = {
 }
 """What both sides are told; the rate is constant. The first ``warm_up`` steps of each round are not timed."""
 
-SPEED_GOAL, LOSS_GOAL = 2.2, 2.0
-SPEED, LOSS = "speed, ours / TRL", "largest difference of the first losses"
+LOSS_GOAL = 2.0
 MIB = 1024**2
 
 Figures = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Rival:
+    """Another trainer: how its Python is found, the module that runs it there, and the settings that are tried."""
+
+    name: str
+    python: Callable[[], Path]
+    module: str
+    settings: tuple[str, ...]
+    slow_settings: tuple[str, ...]
+    """Tried on request only: compiling lasts minutes, ten times as long as the steps of such a job."""
+    goal: float
+
+    @property
+    def speed(self) -> str:
+        """What the ratio is called."""
+        return f"speed, ours / {self.name}"
+
+    @property
+    def loss(self) -> str:
+        """What the difference of the losses is called."""
+        return f"largest difference of the first losses, ours and {self.name}'s"
+
+
+RIVALS = (
+    Rival(
+        "TRL",
+        lambda: rivals.trl_python(),
+        "benchmarks.train_trl",
+        tuple(train_trl.SETTINGS),
+        tuple(train_trl.COMPILED),
+        3.2,
+    ),
+    Rival(
+        "Unsloth",
+        lambda: rivals.unsloth_python(),
+        "benchmarks.train_unsloth",
+        tuple(train_unsloth.SETTINGS),
+        (),
+        1.4,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """A rival that is here, at the setting that won its trials."""
+
+    rival: Rival
+    python: Path
+    setting: str
+    trials: Mapping[str, Trial]
+
+
 def measure(settings: Settings) -> list[Result]:
     """Speed, memory, use of the processor, and whether the losses are the same."""
     if settings.steps <= TASK["warm_up"]:
-        return [not_measured(SPEED, f"--steps must be more than {TASK['warm_up']}", f"≥ {SPEED_GOAL:g}")]
+        reason = f"--steps must be more than {TASK['warm_up']}"
+        return [not_measured(rival.speed, reason, f"≥ {rival.goal:g}") for rival in RIVALS]
     with tempfile.TemporaryDirectory(prefix="tunesmith-bench-") as name:
         bench = _Bench(settings, Path(name))
-        try:
-            python = rivals.trl_python()
-        except Unavailable as error:
-            ours = [bench.ours() for _ in range(settings.rounds)]
-            missing = [not_measured(what, f"TRL's environment: {error}") for what in (SPEED, LOSS)]
-            return [*_alone(bench, ours), *missing]
-        trials = _try(bench, python, {**SETTINGS, **(COMPILED if settings.compiled else {})})
-        best = fastest(trials)
-        if best is None:
-            return [not_measured(SPEED, f"no setting of TRL computes the same: {_listed(trials)}")]
-        ours, theirs = [], []
+        opponents, missing = [], []
+        for rival in RIVALS:
+            try:
+                opponents.append(_prepared(bench, rival))
+            except Unavailable as error:
+                missing += [not_measured(what, str(error)) for what in (rival.speed, rival.loss)]
+        ours: list[Figures] = []
+        theirs: dict[str, list[Figures]] = {opponent.rival.name: [] for opponent in opponents}
         for _ in range(settings.rounds):
             ours.append(bench.ours())
-            theirs.append(bench.trl(python, best, settings.steps))
-        return [*_alone(bench, ours), *_beside(bench, ours, theirs, best, trials)]
+            for each in opponents:
+                theirs[each.rival.name].append(bench.rival(each.rival, each.python, each.setting, settings.steps))
+        beside = [result for each in opponents for result in _beside(bench, ours, theirs[each.rival.name], each)]
+        return [*_alone(bench, ours), *beside, *missing]
+
+
+def _prepared(bench: _Bench, rival: Rival) -> Opponent:
+    """A rival with its environment, at its best setting.
+
+    Raises:
+        Unavailable: its environment cannot be made, or no setting of it computes the same.
+    """
+    try:
+        python = rival.python()
+    except Unavailable as error:
+        raise Unavailable(f"{rival.name}'s environment: {error}") from error
+    trials = _try(bench, rival, python)
+    best = fastest(trials)
+    if best is None:
+        raise Unavailable(f"no setting of {rival.name} computes the same: {_listed(trials)}")
+    return Opponent(rival, python, best, trials)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A few steps of TRL at one setting: tokens a second, and how far its losses are from ours in percent."""
+    """A few steps of a rival at one setting: tokens a second, and how far its losses are from ours in percent."""
 
     rate: float
     difference: float
     usage: Usage
 
 
-def _try(bench: _Bench, python: Path, settings: Iterable[str]) -> dict[str, Trial]:
-    losses = bench.ours()["losses"]
+def _try(bench: _Bench, rival: Rival, python: Path) -> dict[str, Trial]:
+    losses = bench.reference()
     trials = {}
-    for setting in settings:
-        figures = bench.trl(python, setting, TRIAL_STEPS)
+    for setting in rival.settings + (rival.slow_settings if bench.settings.compiled else ()):
+        figures = bench.rival(rival, python, setting, TRIAL_STEPS)
         pairs = min(len(losses), TRIAL_STEPS)
         difference = largest_difference(losses[:pairs], figures["losses"][:pairs])
         trials[setting] = Trial(bench.rate(figures), difference, Usage(**figures["usage"]))
@@ -105,6 +173,7 @@ class _Bench:
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.settings, self.folder, self.job_file = settings, folder, folder / "job.json"
+        self._reference: list[float] | None = None
         rows = training_rows(ROWS, 0)
         self.rows_name = rows.name
         pairs = folder / "pairs.jsonl"
@@ -118,8 +187,15 @@ class _Bench:
         command = [sys.executable, "-m", "benchmarks.train_ours", "train"]
         return self._measure("ours", command, [str(self.settings.steps)])
 
-    def trl(self, python: Path, setting: str, steps: int) -> Figures:
-        return self._measure(f"TRL, {setting}", [str(python), "-m", "benchmarks.train_trl"], [str(steps), setting])
+    def reference(self) -> list[float]:
+        """The losses of our side, which settings of rivals are held against."""
+        if self._reference is None:
+            self._reference = self.ours()["losses"]
+        return self._reference
+
+    def rival(self, rival: Rival, python: Path, setting: str, steps: int) -> Figures:
+        command = [str(python), "-m", rival.module]
+        return self._measure(f"{rival.name}, {setting}", command, [str(steps), setting])
 
     def _measure(self, side: str, command: Sequence[str], rest: Sequence[str]) -> Figures:
         out = self.folder / "figures.json"
@@ -160,46 +236,48 @@ def _alone(bench: _Bench, ours: Sequence[Figures]) -> list[Result]:
         judged("speed, ours", median(rates), "tokens/s", usage=usage, note=_range(rates), details=shared),
         judged("peak memory, ours", max(f["peak_bytes"] for f in ours) / MIB, "MiB"),
         judged("matrix products, this machine", gemm / 1e9, "GFLOP/s", usage=usage, note="1024×1536 · 1536×1536"),
-        judged("share of that reached, ours", utilisation, "%", usage=usage, note="useful operations only"),
+        judged(
+            "share of that reached, ours",
+            utilisation,
+            "%",
+            usage=usage,
+            note="operations that are carried out; a beginning that rows have in common counts once",
+        ),
     ]
 
 
-def _beside(
-    bench: _Bench, ours: Sequence[Figures], theirs: Sequence[Figures], setting: str, trials: Mapping[str, Trial]
-) -> list[Result]:
+def _beside(bench: _Bench, ours: Sequence[Figures], theirs: Sequence[Figures], opponent: Opponent) -> list[Result]:
+    rival, trials = opponent.rival, opponent.trials
     rounds = [Usage(**figures["usage"]) for figures in (*ours, *theirs)]
     usage = busiest([*rounds, *(trial.usage for trial in trials.values())])  # a disturbed trial may choose wrongly
     our_rates, their_rates = ([bench.rate(figures) for figures in side] for side in (ours, theirs))
-    ratio = median(our_rates) / median(their_rates)
     each = [a / b for a, b in zip(our_rates, their_rates, strict=True)]
+    details = {"rounds": their_rates, "trials": {name: asdict(trial) for name, trial in trials.items()}}
+    note = f"setting “{opponent.setting}”; {_range(their_rates)}"
+    peak = max(figures["peak_bytes"] for figures in theirs) / MIB
+    ratio = median(our_rates) / median(their_rates)
     return [
-        judged(
-            "speed, TRL",
-            median(their_rates),
-            "tokens/s",
-            usage=usage,
-            note=f"setting “{setting}”; {_range(their_rates)}",
-            details={"rounds": their_rates, "trials": {name: asdict(trial) for name, trial in trials.items()}},
-        ),
-        judged("peak memory, TRL", max(f["peak_bytes"] for f in theirs) / MIB, "MiB", note=f"tried: {_listed(trials)}"),
-        judged(SPEED, ratio, "", at_least=SPEED_GOAL, usage=usage, note=_range(each), details={"rounds": each}),
-        compare_losses(ours[0], theirs[0]),
+        judged(f"speed, {rival.name}", median(their_rates), "tokens/s", usage=usage, note=note, details=details),
+        judged(f"peak memory, {rival.name}", peak, "MiB", note=f"tried: {_listed(trials)}"),
+        judged(rival.speed, ratio, "", at_least=rival.goal, usage=usage, note=_range(each), details={"rounds": each}),
+        compare_losses(ours[0], theirs[0], rival.loss),
     ]
 
 
-def compare_losses(ours: Figures, theirs: Figures) -> Result:
+def compare_losses(ours: Figures, theirs: Figures, what: str) -> Result:
     """Whether both sides computed the same thing; needs `COMPARED_STEPS` steps of each."""
-    losses = {"ours": ours["losses"][:COMPARED_STEPS], "trl": theirs["losses"][:COMPARED_STEPS]}
-    reading, steps = theirs["reading"], len(losses["ours"])
+    losses = {"ours": ours["losses"][:COMPARED_STEPS], "theirs": theirs["losses"][:COMPARED_STEPS]}
+    steps = len(losses["ours"])
     if steps < COMPARED_STEPS:
-        return not_measured(LOSS, f"{steps} steps, {COMPARED_STEPS} are needed", f"≤ {LOSS_GOAL:g} %")
-    note = (
-        f"{steps} steps from the same adapter; TRL itself reads {reading['rows_with_equal_ids']} of {reading['rows']} "
-        f"rows to the same ids and would train {reading['trained_by_trl']:,} tokens, both trained "
-        f"{reading['trained_here']:,} here"
-    )
-    difference = largest_difference(losses["ours"], losses["trl"])
-    return judged(LOSS, difference, "%", at_most=LOSS_GOAL, note=note, details={**losses, "reading": reading})
+        return not_measured(what, f"{steps} steps, {COMPARED_STEPS} are needed", f"≤ {LOSS_GOAL:g} %")
+    note, reading = f"{steps} steps from the same adapter", theirs.get("reading")
+    if reading:
+        note += (
+            f"; it reads {reading['rows_with_equal_ids']} of {reading['rows']} rows to the same ids by itself and "
+            f"would train {reading['trained_by_trl']:,} tokens, both trained {reading['trained_here']:,} here"
+        )
+    difference = largest_difference(losses["ours"], losses["theirs"])
+    return judged(what, difference, "%", at_most=LOSS_GOAL, note=note, details={**losses, "reading": reading})
 
 
 def _range(values: Sequence[float]) -> str:

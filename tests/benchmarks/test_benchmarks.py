@@ -36,7 +36,8 @@ def test_every_listed_benchmark_has_its_function(capsys: pytest.CaptureFixture[s
 
 
 def test_the_rival_side_needs_nothing_of_ours() -> None:
-    code = "import sys; sys.modules.update(tunesmith=None, torch=None, rich=None); import benchmarks.train_trl"
+    code = "import sys; sys.modules.update(tunesmith=None, torch=None, rich=None); "
+    code += "import benchmarks.train_trl, benchmarks.train_unsloth"
     child = subprocess.run([sys.executable, "-c", code], cwd=settings.ROOT, capture_output=True, text=True, check=False)
     assert child.returncode == 0, child.stderr
 
@@ -133,9 +134,9 @@ def test_losses_are_compared_step_by_step() -> None:
     assert training.largest_difference([2.0, 1.0, 1.5], [2.0, 1.25, 1.5]) == pytest.approx(20.0)
     reading = {"rows": 2, "rows_with_equal_ids": 2, "trained_by_trl": 10, "trained_here": 8}
     ours = {"losses": [2.0] * 25}
-    assert training.compare_losses(ours, {"losses": [2.01] * 25, "reading": reading}).verdict == "met"
-    assert training.compare_losses(ours, {"losses": [2.1] * 25, "reading": reading}).verdict == "not met"
-    short = training.compare_losses({"losses": [2.0]}, {"losses": [2.0], "reading": reading})
+    assert training.compare_losses(ours, {"losses": [2.01] * 25, "reading": reading}, "x").verdict == "met"
+    assert training.compare_losses(ours, {"losses": [2.1] * 25, "reading": reading}, "x").verdict == "not met"
+    short = training.compare_losses({"losses": [2.0]}, {"losses": [2.0]}, "x")
     assert short.note == "not measured: 1 steps, 20 are needed"
 
 
@@ -167,11 +168,38 @@ def test_without_the_rival_only_our_side_is_measured(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(training, "_Bench", Bench)
     monkeypatch.setattr(rivals, "trl_python", absent)
+    monkeypatch.setattr(rivals, "unsloth_python", absent)
     found = {result.what: result for result in training.measure(settings.Settings(steps=5, rounds=1))}
     assert found["speed, ours"].value == 300.0
     assert found["share of that reached, ours"].value == 25.0
-    assert found[training.SPEED].note == "not measured: TRL's environment: pip found nothing"
-    assert {found[what].verdict for what in (training.SPEED, training.LOSS)} == {"not measured"}
+    for rival in training.RIVALS:
+        assert found[rival.speed].note == f"not measured: {rival.name}'s environment: pip found nothing"
+        assert {found[rival.speed].verdict, found[rival.loss].verdict} == {"not measured"}
+
+
+def test_rivals_take_turns_and_each_is_judged_by_its_own_goal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    turns: list[str] = []
+    quiet = {"seconds": 1.0, "own": 2.0, "foreign": 0.0}
+
+    class Bench(training._Bench):
+        def __init__(self, given: settings.Settings, folder: Path) -> None:
+            self.settings, self.folder, self.rows_name, self._reference = given, folder, "rows", None
+            self.step_tokens = [300]
+
+        def _measure(self, side: str, _command: object, rest: list[str]) -> dict[str, object]:
+            turns.append(side)
+            seconds = {"ours": 1.0, "TRL": 4.0, "Unsloth": 1.2}[side.partition(",")[0]]
+            known = {"usage": quiet, "peak_bytes": 2**30, "timed_flops": 1e9, "gemm_flops": 4e9}
+            steps = int(rest[0])
+            return {**known, "seconds": [seconds] * steps, "losses": [2.0] * steps}
+
+    monkeypatch.setattr(training, "_Bench", Bench)
+    for name in ("trl_python", "unsloth_python"):
+        monkeypatch.setattr(rivals, name, lambda: tmp_path)
+    found = {result.what: result for result in training.measure(settings.Settings(steps=20, rounds=2))}
+    assert [side.partition(",")[0] for side in turns[-6:]] == ["ours", "TRL", "Unsloth"] * 2
+    assert (found["speed, ours / TRL"].value, found["speed, ours / TRL"].verdict) == (4.0, "met")
+    assert (found["speed, ours / Unsloth"].value, found["speed, ours / Unsloth"].verdict) == (1.2, "not met")
 
 
 def test_rows_are_the_same_on_every_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

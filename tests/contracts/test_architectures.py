@@ -120,6 +120,27 @@ def test_loss_and_gradients_equal_transformers(family: tuple[str, Path], method:
         assert_same(key, ours, theirs, scale)
 
 
+@pytest.mark.parametrize("name", PACKED)
+def test_a_beginning_that_documents_share_is_computed_once_and_exactly(name: str, tmp_path: Path) -> None:
+    kind, settings = PACKED[name]
+    base = load_base(build(tmp_path, kind, settings), torch.float32)
+    trainable = randomised(make_trainable("lora", base, Options(SPEC, 0, name)))
+    assert trainable.share
+    start = tuple(range(20, 30))
+    rows = [d.model_copy(update={"tokens": start + d.tokens, "weights": (0.0,) * 10 + d.weights}) for d in documents()]
+    found = []
+    for share in (False, True):
+        trainable.begin()
+        trainable.grad.zero_()
+        batch = pack(rows, share=share)
+        value, _ = loss(base, batch)
+        value.backward()
+        found.append((batch.token_count, value.detach(), trainable.grad.clone()))
+    assert found[0][0] - found[1][0] == 4 * len(start)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=CLOSE, atol=0.0)
+    assert (found[0][2] - found[1][2]).norm() <= CLOSE * found[0][2].norm()
+
+
 def prompts() -> Iterator[tuple[int, ...]]:
     generator = torch.Generator().manual_seed(8)
     for length in (9, 1, 14):

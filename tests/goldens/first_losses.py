@@ -1,7 +1,7 @@
 """The first three losses of every method and adapter kind on the tiny Llama, at a fixed seed.
 
-``python -m tests.goldens.first_losses`` writes ``first_losses.json`` anew. A change of these numbers is a change of what
-every run computes: renew them only together with the reason, in the same commit.
+``python -m tests.goldens.first_losses`` writes ``first_losses.json`` anew. A change of these numbers is a change of
+what every run computes: renew them only together with the reason, in the same commit.
 """
 
 from __future__ import annotations

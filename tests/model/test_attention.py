@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -28,7 +30,7 @@ def reference(lengths: list[int], q: torch.Tensor, k: torch.Tensor, v: torch.Ten
     return torch.cat(outputs)
 
 
-@pytest.mark.parametrize("lengths", [[5], [7, 7, 7], [3, 20, 1, 9, 20, 2], [400, 5, 390]])
+@pytest.mark.parametrize("lengths", [[5], [7, 7, 7], [3, 20, 1, 9, 20, 2], [700, 5, 690]])
 @pytest.mark.parametrize("window", [0, 4])
 def test_equals_one_call_per_document_forward_and_backward(lengths: list[int], window: int) -> None:
     generator = torch.Generator().manual_seed(1)
@@ -41,6 +43,29 @@ def test_equals_one_call_per_document_forward_and_backward(lengths: list[int], w
     torch.testing.assert_close(got.double(), wanted, atol=1e-5, rtol=1e-5)
     for ours, theirs in zip(torch.autograd.grad(got, (q, k, v), grad), wanted_grads, strict=True):
         torch.testing.assert_close(ours.double(), theirs.double(), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("lengths", [[9, 5], [12, 7, 7, 1], [40, 3, 20, 1, 9], [700, 5, 690]])
+@pytest.mark.parametrize("window", [0, 4, 11])
+def test_a_common_beginning_equals_one_in_every_document(lengths: list[int], window: int) -> None:
+    generator = torch.Generator().manual_seed(2)
+    common, total = lengths[0], sum(lengths)
+    q, k, v = (torch.randn(total, h, 8, generator=generator, requires_grad=True) for h in (4, 2, 2))
+    grad = torch.randn(total, 4, 8, generator=generator)
+    starts = torch.tensor([0, *lengths]).cumsum(0).tolist()
+    whole = [torch.cat([torch.arange(common), torch.arange(a, b)]) for a, b in pairwise(starts[1:])]
+    rows_ = torch.cat([torch.arange(common), *whole])
+    out = reference([common, *map(len, whole)], q[rows_], k[rows_], v[rows_], window)
+    own, at = [torch.arange(common)], common
+    for document in whole:
+        own.append(torch.arange(at + common, at + len(document)))
+        at += len(document)
+    wanted = out[torch.cat(own)]
+    wanted_grads = torch.autograd.grad(wanted, (q, k, v), grad.double())
+    got = packed_attention(plan_layout(lengths, shared=True), 0, q, k, v, 8**-0.5, window)
+    torch.testing.assert_close(got.double(), wanted, atol=1e-5, rtol=1e-5)
+    for ours, theirs in zip(torch.autograd.grad(got, (q, k, v), grad), wanted_grads, strict=True):
+        torch.testing.assert_close(ours.double(), theirs.double(), atol=5e-5, rtol=1e-3)
 
 
 def test_layout_covers_every_token_once_and_bounds_the_padding() -> None:

@@ -55,12 +55,12 @@ def save(trainable: Trainable, folder: Path) -> Path:
     return folder
 
 
-def gradient(base: Base, trainable: Trainable, parts: list[list]) -> tuple[torch.Tensor, float]:
+def gradient(base: Base, trainable: Trainable, parts: list[list], share: bool = False) -> tuple[torch.Tensor, float]:
     """Gradient (P,) and loss of several micro-batches, normalised by all their targets."""
     trainable.grad.zero_()
     trainable.begin()
     base.model.train()
-    batches = [pack(part) for part in parts]
+    batches = [pack(part, share=share) for part in parts]
     total = sum(float(batch.weights.sum()) for batch in batches)
     value = 0.0
     for batch in batches:
@@ -84,6 +84,54 @@ def test_micro_batches_and_packing_change_nothing(tiny_model: Path, kind: str) -
         assert other_loss == pytest.approx(loss, rel=1e-6)
     assert float(whole.norm()) > 0
     assert all(bool((p.grad != 0).any()) for p in trainable.parameters.values())
+
+
+def alike(count: int, beginning: int) -> list:
+    """Rows that begin with the same untrained tokens."""
+    made = []
+    for row in rows(count, seed=4, low=6):
+        start = tuple(range(5, 5 + beginning))
+        made.append(row.model_copy(update={"tokens": start + row.tokens, "weights": (0.0,) * beginning + row.weights}))
+    # One row is trained from the very first token after the common ones.
+    whole = (0.0,) * beginning + (1.0,) * (len(made[0].tokens) - beginning)
+    return [made[0].model_copy(update={"weights": whole}), *made[1:]]
+
+
+@pytest.mark.parametrize("kind", ["lora", "qlora", "dora", "ia3", "bottleneck", "full"])
+def test_a_common_beginning_is_computed_once_and_changes_nothing(tiny_model: Path, kind: str) -> None:
+    base = load(tiny_model, kind)
+    trainable = disturbed(base, kind) if kind != "full" else make_trainable("full", base, options(kind))
+    assert trainable.share
+    documents = alike(5, 12)
+    apart, loss = gradient(base, trainable, [documents])
+    shared = pack(documents, share=True)
+    assert shared.token_count == sum(len(row.tokens) for row in documents) - 4 * 12
+    assert shared.document_tokens == sum(len(row.tokens) for row in documents)
+    once, once_loss = gradient(base, trainable, [documents], share=True)
+    assert once_loss == pytest.approx(loss, rel=1e-6)
+    assert float((once - apart).norm() / apart.norm()) <= 1e-6
+
+
+def test_what_is_not_alike_untrained_or_long_is_not_shared() -> None:
+    documents = alike(3, 12)
+    assert pack(documents, share=True).token_count < pack(documents).token_count == pack(documents).document_tokens
+    for short in (alike(3, 7), documents[:1], [documents[0], documents[1].model_copy(update={"tokens": (9,) * 40})]):
+        assert pack(short, share=True).token_count == pack(short).token_count
+    trained = [row.model_copy(update={"weights": (1.0,) * len(row.tokens)}) for row in documents]
+    assert pack(trained, share=True).token_count == pack(trained).token_count
+    twice = pack([documents[0], documents[0]], share=True)
+    assert twice.token_count == len(documents[0].tokens) * 2 - 12
+
+
+@pytest.mark.parametrize("kind", ["prefix", "prompt"])
+def test_nothing_is_shared_behind_virtual_tokens(base: Base, kind: str) -> None:
+    assert not disturbed(base, kind).share
+
+
+def test_nothing_is_shared_under_dropout(base: Base) -> None:
+    assert not make_trainable("lora", base, Options(LoRASpec(4, 8, dropout=0.1), 0, "tiny")).share
+    base.model.model.layers[0].mlp.drop = torch.nn.Dropout(0.1)
+    assert not make_trainable("full", base, options("full")).share
 
 
 # DoRA's norm is a constant to the gradient by definition; PEFT is its oracle.

@@ -20,6 +20,7 @@ HEAVY = (
     "fastapi",
     "uvicorn",
     "huggingface_hub",
+    "optuna",
 )
 HEAVY_FOR_HELP = (*HEAVY, "sqlalchemy", "numpy", "tokenizers", "openai", "httpx")
 LIGHT_FOLDERS = ("core", "text", "curate", "evaluate", "cli")

@@ -24,6 +24,7 @@ VERBS = {
     "init": "tunesmith.cli.init:init",
     "data": "tunesmith.cli.data:app",
     "train": "tunesmith.cli.train:train",
+    "sweep": "tunesmith.cli.sweep:sweep",
     "eval": "tunesmith.cli.eval:evaluate",
     "compare": "tunesmith.cli.eval:compare",
     "chat": "tunesmith.cli.chat:chat",

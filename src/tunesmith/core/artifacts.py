@@ -187,6 +187,51 @@ class Release(Record):
     previous_digest: str = ""
 
 
+class SweepTrial(Record):
+    """One configuration that a hyper-parameter search tried. ``losses`` and ``loss`` are of the validation rows."""
+
+    number: int
+    values: Mapping[str, Any]
+    """Key → value of every searched key."""
+    eval_steps: int
+    state: Literal["complete", "pruned", "failed", "cut"]
+    """pruned: stopped because it was behind; failed: it broke; cut: the budget ended first."""
+    loss: float | None = None
+    """Lowest validation loss, in nats per target token; only complete trials compare by it."""
+    losses: Mapping[int, float] = {}
+    """Eighths of the trial's own steps that were done → validation loss then."""
+    steps: int = 0
+    seconds: float = 0.0
+    planned_seconds: float = 0.0
+    reason: str = ""
+    """Why it ended before its time; empty for a complete one."""
+
+
+class SweepRecord(Record):
+    """A hyper-parameter search: what was searched, what each trial gave, how sure one may be."""
+
+    schema_version: int = SCHEMA_VERSION
+    sweep_id: str
+    created_at: str
+    identity: Mapping[str, str]
+    """What all trials have in common: configuration, data, base, template, search space."""
+    space: Mapping[str, str]
+    """Searched key → its candidates, in words."""
+    has_own: bool = False
+    """Whether trial 0 is the configuration as it stood in the file."""
+    trials: tuple[SweepTrial, ...] = ()
+    seconds: float = 0.0
+    """All time that was used, that of trials which were stopped by the user included."""
+    stopped: str = ""
+    sentence: str = ""
+
+    @property
+    def ranking(self) -> tuple[SweepTrial, ...]:
+        """The complete trials, best first."""
+        done = [trial for trial in self.trials if trial.state == "complete" and trial.loss is not None]
+        return tuple(sorted(done, key=lambda trial: (trial.loss, trial.number)))
+
+
 class Machine(Record):
     """What the hardware offers, for `tunesmith doctor`."""
 

@@ -77,6 +77,7 @@ class Alone:
         assert row is not None
         cache = layout.cache
         assert cache is None or isinstance(cache, AloneCache)
+        assert not any(block.before for block in layout.blocks), "documents that run alone share no beginning"
         parts = cache.parts() if cache else [(-1, length) for length in layout.lengths]
         segments, outputs, start = self.router.segments, [], 0
         try:

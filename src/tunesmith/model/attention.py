@@ -80,12 +80,14 @@ class Block:
     """Documents of similar length, padded to the longest.
 
     ``gather`` (B·S,) int64: the row's token for each cell, 0 where there is none; ``padding`` int64: those cells.
+    ``before``: tokens at the row's beginning that every one of these documents begins with, and looks back to.
     """
 
     documents: int
     longest: int
     gather: Tensor
     padding: Tensor
+    before: int = 0
 
     def stack(self, x: Tensor, heads: int | None = None, padding: bool = False) -> Tensor:
         """(T, H, D) of the row → (B, heads, H/heads·S, D), documents side by side; ``padding`` zeroes empty cells."""
@@ -99,7 +101,7 @@ class Block:
     def unstack(self, x: Tensor, heads: int) -> Tensor:
         """The way back: (B, *, *, D) → cells (B·S, heads, D)."""
         size = x.shape[-1]
-        side = x.view(self.documents, heads, self.longest, size).transpose(1, 2)
+        side = x.reshape(self.documents, heads, self.longest, size).transpose(1, 2)
         return side.reshape(self.documents * self.longest, heads, size)
 
 
@@ -115,18 +117,18 @@ class Layout:
     lengths: tuple[int, ...]
     blocks: tuple[Block, ...]
     cells: Tensor
-    masks: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    masks: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
     cache: Cache | None = None
     prefixes: tuple[Virtual | None, ...] = ()
     witness: Callable[[torch.nn.Module, Any, int, dict[str, Any]], None] | None = None
 
-    def mask(self, longest: int, window: int) -> Tensor:
-        """Boolean (S, S): True where a query (row) may not look at a key (column)."""
-        key = (longest, window)
+    def mask(self, longest: int, window: int, before: int = 0) -> Tensor:
+        """Boolean (S, before + S): True where a query (row) may not look at a key (column)."""
+        key = (longest, window, before)
         if key not in self.masks:
-            ones = torch.ones(longest, longest, dtype=torch.bool, device=self.cells.device)
-            hidden = ones.triu(1)
-            self.masks[key] = hidden | ones.tril(-window) if window else hidden
+            ones = torch.ones(longest, before + longest, dtype=torch.bool, device=self.cells.device)
+            hidden = ones.triu(before + 1)
+            self.masks[key] = hidden | ones.tril(before - window) if window else hidden
         return self.masks[key]
 
 
@@ -135,13 +137,17 @@ def positions(lengths: Sequence[int], device: torch.device | None = None) -> Ten
     return torch.cat([torch.arange(length, device=device) for length in lengths]).unsqueeze(0)
 
 
-def plan_layout(lengths: Sequence[int], device: torch.device | None = None) -> Layout:
-    """Group the documents of a packed row into blocks; ``lengths`` are their token counts in row order."""
+def plan_layout(lengths: Sequence[int], device: torch.device | None = None, shared: bool = False) -> Layout:
+    """Group the documents of a packed row into blocks; ``lengths`` are their token counts in row order.
+
+    ``shared``: the first document is what all the others begin with; they hold only what comes after it.
+    """
     starts = [0]
     for length in lengths:
         starts.append(starts[-1] + length)
     blocks, cells, offset = [], torch.empty(starts[-1], dtype=torch.int64), 0
-    for group in _groups(lengths):
+    groups = [[0], *_groups(lengths, range(1, len(lengths)))] if shared else _groups(lengths, range(len(lengths)))
+    for number, group in enumerate(groups):
         longest = lengths[group[0]]
         gather = torch.full((len(group), longest), -1, dtype=torch.int64)
         for index, document in enumerate(group):
@@ -150,15 +156,16 @@ def plan_layout(lengths: Sequence[int], device: torch.device | None = None) -> L
             cells[start : start + length] = torch.arange(length) + (offset + index * longest)
         offset += gather.numel()
         padding = (gather.view(-1) < 0).nonzero().squeeze(1)
-        blocks.append(Block(len(group), longest, gather.view(-1).clamp(min=0).to(device), padding.to(device)))
+        before = lengths[0] if shared and number else 0
+        blocks.append(Block(len(group), longest, gather.view(-1).clamp(min=0).to(device), padding.to(device), before))
     return Layout(tuple(lengths), tuple(blocks), cells.to(device))
 
 
-def _groups(lengths: Sequence[int]) -> list[list[int]]:
+def _groups(lengths: Sequence[int], documents: Sequence[int]) -> list[list[int]]:
     """Documents, longest first, cut into groups whose padded squares stay within ``WASTE`` of the real ones."""
     groups: list[list[int]] = []
     real = 0
-    for document in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+    for document in sorted(documents, key=lambda i: -lengths[i]):
         square = lengths[document] ** 2
         if groups and (len(groups[-1]) + 1) * lengths[groups[-1][0]] ** 2 <= WASTE * (real + square):
             groups[-1].append(document)
@@ -175,16 +182,19 @@ class PackedAttention(torch.autograd.Function):
     q (T, H, D), k and v (T, K, D) → (T, H, D). Every token stands in exactly one cell, so both directions are gathers
     and nothing is scattered. Kept for backward: the padded q, k, v and the probabilities of each block. The softmax
     runs in fp32 inside the kernel and is rounded to the input's dtype, as in transformers' eager attention.
+
+    Documents that begin alike have that beginning once, at the row's start: its keys and values stand before their
+    own, and its gradient is the sum over them.
     """
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, layout: Layout, scaling: float, window: int) -> Tensor:
         outputs, kept = [], []
         for block in layout.blocks:
-            queries, keys, values = block.stack(q, k.shape[1]), block.stack(k), block.stack(v)
+            queries, keys, values = block.stack(q, k.shape[1]), _behind(block, k), _behind(block, v)
             scores = torch.matmul(queries, keys.transpose(-1, -2)).mul_(scaling)
-            square = (block.documents, k.shape[1], -1, block.longest, block.longest)
-            scores.view(square).masked_fill_(layout.mask(block.longest, window), float("-inf"))
+            square = (block.documents, k.shape[1], -1, block.longest, block.before + block.longest)
+            scores.view(square).masked_fill_(layout.mask(block.longest, window, block.before), float("-inf"))
             weights = torch.softmax(scores, dim=-1)
             kept += [queries, keys, values, weights]
             outputs.append(block.unstack(torch.matmul(weights, values), q.shape[1]))
@@ -196,15 +206,34 @@ class PackedAttention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         layout, kept = ctx.layout, ctx.saved_tensors
         grads: tuple[list[Tensor], ...] = ([], [], [])
+        shared: tuple[list[Tensor], ...] = ([], [])
         for index, block in enumerate(layout.blocks):
             queries, keys, values, weights = kept[4 * index : 4 * index + 4]
             grad_out = block.stack(grad, keys.shape[1], padding=True)
             grad_weights = torch.matmul(grad_out, values.transpose(-1, -2))
             grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype).mul_(ctx.scaling)
             grads[0].append(block.unstack(torch.matmul(grad_scores, keys), grad.shape[1]))
-            grads[1].append(block.unstack(torch.matmul(grad_scores.transpose(-1, -2), queries), keys.shape[1]))
-            grads[2].append(block.unstack(torch.matmul(weights.transpose(-1, -2), grad_out), keys.shape[1]))
-        return (*(_join(parts, layout) for parts in grads), None, None, None)
+            grad_keys = torch.matmul(grad_scores.transpose(-1, -2), queries)
+            grad_values = torch.matmul(weights.transpose(-1, -2), grad_out)
+            for own, start, whole in zip(grads[1:], shared, (grad_keys, grad_values), strict=True):
+                own.append(block.unstack(whole[:, :, block.before :], keys.shape[1]))
+                if block.before:
+                    start.append(whole[:, :, : block.before].sum(0, dtype=torch.float32).transpose(0, 1))
+        joined = [_join(parts, layout) for parts in grads]
+        for whole, start in zip(joined[1:], shared, strict=True):
+            if start:
+                first = whole[: start[0].shape[0]]
+                first.copy_(sum(start, first.float()))
+        return (*joined, None, None, None)
+
+
+def _behind(block: Block, x: Tensor) -> Tensor:
+    """Keys or values (T, K, D) of a block's documents behind those of their beginning: (B, K, before + S, D)."""
+    own = block.stack(x)
+    if not block.before:
+        return own
+    start = x[: block.before].transpose(0, 1).expand(block.documents, -1, -1, -1)
+    return torch.cat([start, own], dim=2)
 
 
 def _join(blocks: list[Tensor], layout: Layout) -> Tensor:
@@ -231,9 +260,12 @@ def packed_attention(
         return PackedAttention.apply(q, k, v, layout, scaling, window)
     outputs = []
     for block in layout.blocks:
-        parts = (block.stack(x) for x in (q, k, v))
+        parts = (block.stack(q), _behind(block, k), _behind(block, v))
+        seen = ~layout.mask(block.longest, 0, block.before) if block.before else None
         grouped = q.shape[1] != k.shape[1]
-        out = F.scaled_dot_product_attention(*parts, is_causal=True, scale=scaling, enable_gqa=grouped)
+        out = F.scaled_dot_product_attention(
+            *parts, attn_mask=seen, is_causal=seen is None, scale=scaling, enable_gqa=grouped
+        )
         outputs.append(block.unstack(out, q.shape[1]))
     return _join(outputs, layout)
 
@@ -271,17 +303,18 @@ def _step_by_step(
 
     Every query sees the whole prefix, and of its own document what came before it, within the window.
     """
-    outputs, count, groups = [], prefix.count if prefix else 0, q.shape[1] // k.shape[1]
+    outputs, groups = [], q.shape[1] // k.shape[1]
     for block in layout.blocks:
-        queries, keys, values = block.stack(q, k.shape[1]), block.stack(k), block.stack(v)
+        queries, keys, values, count = block.stack(q, k.shape[1]), _behind(block, k), _behind(block, v), block.before
         if prefix is not None:
-            pair = zip(prefix.keys_and_values(layer, k), (keys, values), strict=True)
+            trained, count = prefix.keys_and_values(layer, k), prefix.count
             keys, values = (
-                torch.cat([x.transpose(0, 1).expand(block.documents, -1, -1, -1), own], dim=2) for x, own in pair
+                torch.cat([x.transpose(0, 1).expand(block.documents, -1, -1, -1), own], dim=2)
+                for x, own in zip(trained, (keys, values), strict=True)
             )
         scores = extras.cap(torch.matmul(queries, keys.transpose(-1, -2)) * scaling)
         square = scores.view(block.documents, k.shape[1], groups, block.longest, count + block.longest)
-        square = square.masked_fill(F.pad(layout.mask(block.longest, window), (count, 0)), float("-inf"))
+        square = square.masked_fill(layout.mask(block.longest, window, count), float("-inf"))
         weights = extras.weights(square, groups).to(q.dtype).view(scores.shape)
         outputs.append(block.unstack(torch.matmul(weights, values), q.shape[1]))
     return _join(outputs, layout)

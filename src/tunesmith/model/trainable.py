@@ -61,6 +61,8 @@ class Trainable:
     begin: Callable[[], None]
     """Route the forward to the weights with gradients."""
     parameters: dict[str, nn.Parameter] = field(default_factory=dict)
+    share: bool = False
+    """Whether a beginning that rows have in common may be computed once (`tunesmith.model.batch.pack`)."""
 
     @property
     def is_adapter(self) -> bool:
@@ -119,6 +121,7 @@ def train_adapter(kind: str, spec: Spec, base: Base, options: Options) -> Traina
         adapter=TUNED,
         begin=begin,
         parameters=weights,
+        share=not options.lora.dropout and not base.router.virtual and _shares(base),
     )
 
 
@@ -151,6 +154,7 @@ def train_full(base: Base, _options: Options) -> Trainable:
         adapter="",
         begin=lambda: None,
         parameters=dict(ordered),
+        share=_shares(base),
     )
 
 
@@ -170,6 +174,12 @@ def make_trainable(method: str, base: Base, options: Options) -> Trainable:
     if method == "full":
         return train_full(base, options)
     return train_adapter(method, KINDS[method](options), base, options)
+
+
+def _shares(base: Base) -> bool:
+    """Packed, and without dropout, under which each document would draw its own."""
+    drops = any(isinstance(module, nn.Dropout) and module.p > 0 for module in base.model.modules())
+    return not base.way.alone and not drops
 
 
 def _groups(parts: Sequence[tuple[int, bool, float]]) -> list[Group]:

@@ -7,20 +7,26 @@ from typing import TYPE_CHECKING, Any
 from tunesmith.train.config import AdapterConfig, Config, refuse_unread
 from tunesmith.train.output import refuse_finished, weights_folder
 from tunesmith.train.schedule import auto_learning_rate
+from tunesmith.train.space import SweepConfig
+from tunesmith.train.sweep import claim_sweep
 
 if TYPE_CHECKING:
     from tunesmith.train.runs import Context, Rows, finished, run
+    from tunesmith.train.trial import search
 
 __all__ = [
     "AdapterConfig",
     "Config",
     "Context",
     "Rows",
+    "SweepConfig",
     "auto_learning_rate",
+    "claim_sweep",
     "finished",
     "refuse_finished",
     "refuse_unread",
     "run",
+    "search",
     "weights_folder",
 ]
 
@@ -29,5 +35,5 @@ def __getattr__(name: str) -> Any:
     if name in __all__:  # torch is imported only when training is really wanted
         from importlib import import_module
 
-        return vars(import_module("tunesmith.train.runs"))[name]
+        return vars(import_module("tunesmith.train.trial" if name == "search" else "tunesmith.train.runs"))[name]
     raise AttributeError(name)

@@ -95,7 +95,7 @@ def validation_loss(base: Base, trainable: Trainable, loss: Loss, rows: Sequence
     weighted, weight = 0.0, 0.0
     with torch.inference_mode():
         for part in micro_batches(rows, size):
-            batch = pack(part, base.device)
+            batch = pack(part, base.device, trainable.share)
             base.router.segments = [(trainable.adapter, 0, batch.token_count)]
             weighted += float(loss(base, batch)[0])
             weight += float(batch.weights.sum())
@@ -129,10 +129,10 @@ def train(
         trainable.begin()
         base.model.train()
         chosen = [rows[i] for i in plan.order.step(state.step)]
-        batches = [pack(part, base.device) for part in micro_batches(chosen, plan.micro_batch)]
+        batches = [pack(part, base.device, trainable.share) for part in micro_batches(chosen, plan.micro_batch)]
         value, targets = accumulate(base, loss, batches)
         norm = _step(trainable, plan, optimiser, state.step)
-        tokens = sum(batch.token_count for batch in batches)
+        tokens = sum(batch.document_tokens for batch in batches)
         state.step += 1
         state.losses.append(value)
         state.tokens += tokens

@@ -51,15 +51,15 @@ def _rate(
     """Tokens a second of forward and backward, the longest batch first and not timed."""
     trainable.begin()
     base.model.train()
-    accumulate(base, loss, [pack(longest, base.device)])
+    accumulate(base, loss, [pack(longest, base.device, trainable.share)])
     seconds, tokens = 0.0, 0
     for step in range(min(2, plan.total_steps)):
         for part in micro_batches([rows[i] for i in plan.order.step(step)], plan.micro_batch):
-            batch = pack(part, base.device)
+            batch = pack(part, base.device, trainable.share)
             begin = time.perf_counter()
             accumulate(base, loss, [batch])
             seconds += time.perf_counter() - begin
-            tokens += batch.token_count
+            tokens += batch.document_tokens
     return tokens / seconds
 
 
