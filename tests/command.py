@@ -117,8 +117,12 @@ def files(folder: Path) -> Mapping[str, bytes]:
 
 
 def kept(workspace: Path) -> list[str]:
-    """What a workspace holds: artifacts, derived data, work in progress. An empty one holds nothing of these."""
-    return [str(path) for part in ("artifacts", "cache", "tmp") for path in (workspace / part).glob("*")]
+    """What a workspace holds: artifacts, derived data, work in progress. An empty one holds nothing of these.
+
+    Tokenised rows are left out: they follow from the data alone, and stay for the next start when a run is refused.
+    """
+    found = [path for part in ("artifacts", "cache", "tmp") for path in (workspace / part).glob("*")]
+    return [str(path) for path in found if not path.name.startswith("rows-")]
 
 
 def plain(text: str) -> str:

@@ -26,7 +26,7 @@ from tunesmith.core import store
 from tunesmith.core.artifacts import AdapterCard, Machine, Release, Report, RunRecord, SweepRecord
 from tunesmith.core.config import Settings
 from tunesmith.core.errors import ConfigError, DataError
-from tunesmith.core.events import Emit, Note, Stage, Tick, ignore
+from tunesmith.core.events import Emit, Note, Stage, ignore
 from tunesmith.core.protocols import Sampler
 from tunesmith.core.records import Example, TokenizedExample
 from tunesmith.core.store import Workspace
@@ -192,7 +192,8 @@ def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Pr
     settings = _resolve_autos(settings, folder)
     emit(Stage(title="data", detail=", ".join(s.path for s in settings.stage("data", curate.Config).datasets)))
     longest = int(settings.stage("train", training.Config).max_length)
-    dataset = curate.run(settings.stage("data", curate.Config), renderer, longest, emit, context_of(folder))
+    data = settings.stage("data", curate.Config)
+    dataset = curate.run(data, renderer, longest, emit, context_of(folder), workspace)
     return Project(settings, workspace, folder, renderer, dataset, emit)
 
 
@@ -258,15 +259,15 @@ def _resolve_autos(settings: Settings, folder: Path) -> Settings:
     return settings
 
 
-def tokenise(project: Project, split: str) -> list[TokenizedExample]:
-    """The rows of a split as ids and weights."""
-    rows = [example for example in project.dataset.examples if example.split == split]
-    made: list[TokenizedExample] = []
-    for done, example in enumerate(rows, start=1):
-        made += project.renderer.example(example)
-        if done % 500 == 0 or done == len(rows):
-            project.emit(Tick(task=f"tokenising {split} rows", done=done, total=len(rows)))
-    return made
+def tokenise(project: Project, split: str) -> Sequence[TokenizedExample]:
+    """The rows of a split as ids and weights, read from the workspace as they are asked for."""
+    return project.dataset.tokens[split]
+
+
+def _training_rows(project: Project) -> training.Rows:
+    """What a run may see: training and validation rows, and how often an epoch shows each file."""
+    parts, digest = training.parts_of(project.dataset.sets), project.dataset.card.digest
+    return training.Rows(tokenise(project, "train"), tokenise(project, "validation"), digest, parts)
 
 
 def load_engine(project: Project) -> Engine:
@@ -302,7 +303,7 @@ def train(project: Project, fresh: bool = False) -> RunRecord:
         project.emit(Note(text=f"{project.output_dir} is trained already; what is missing is its verdict"))
         return _with_rows(project, record)
     project.emit(Stage(title="training", detail=f"{project.config.method}, {len(project.dataset.of('train'))} rows"))
-    rows = training.Rows(tokenise(project, "train"), tokenise(project, "validation"), project.dataset.card.digest)
+    rows = _training_rows(project)
     kept = _for_anywhere(project.settings)
     context = training.Context(
         base=base,
@@ -341,7 +342,7 @@ def sweep(settings: Settings, workspace: Workspace, emit: Emit = ignore, fresh: 
             project.engine = None
         return load_engine(project).base
 
-    rows = training.Rows(tokenise(project, "train"), tokenise(project, "validation"), project.dataset.card.digest)
+    rows = _training_rows(project)
     record = training.search(project.settings, rows, open_base, project.renderer, workspace, emit, fresh)
     store.write_text(folder / "report.html", evaluate.sweep_to_html(record))
     return record
@@ -428,7 +429,7 @@ def evaluate_models(
     opened = serve.open_samplers(names, workspace, emit)
     for subject, _ in opened:
         _warn_of_trained_rows(subject, examples, emit)
-    digest = store.file_digest(Path(data.path))
+    digest = curate.content_digest(Path(data.path))
     report = evaluate.run(config, [sampler for _, sampler in opened], examples, emit=emit, dataset_digest=digest)
     workspace.put("report", report.report_id, report)
     return report

@@ -14,7 +14,7 @@ import pytest
 
 import benchmarks
 from benchmarks import __main__ as command
-from benchmarks import attention, commands, install, job, load, results, rivals, rows, settings, training
+from benchmarks import attention, commands, data, install, job, load, results, rivals, rows, settings, training
 from benchmarks.load import Usage
 from benchmarks.results import Result, judged, not_measured
 
@@ -307,3 +307,29 @@ def test_environments_of_rivals_lie_where_they_are_wanted(monkeypatch: pytest.Mo
 def test_a_failed_program_says_why() -> None:
     with pytest.raises(settings.Unavailable, match=r"ended with 3: first \| last"):
         settings.run([sys.executable, "-c", "import sys; print('first\\nlast', file=sys.stderr); sys.exit(3)"])
+
+
+def test_growth_compares_the_largest_count_with_smaller_ones() -> None:
+    def figures(seconds: float, peak: float) -> dict[str, object]:
+        return {"seconds": seconds, "peak": peak, "usage": QUIET.as_dict()}
+
+    found = {
+        **{("rows", n): figures(n * 1e-3, 400e6) for n in data.COUNTS},
+        **{("first", n): figures(n * 2e-3, 300e6 + n * 4096) for n in data.COUNTS},
+        **{("second", n): figures(n * 5e-4, 300e6) for n in data.COUNTS},
+    }
+    linear, flat, per_row, saved = data.growth(found)
+    assert (linear.value, linear.verdict) == (pytest.approx(1.0), "met")
+    assert (flat.value, flat.verdict) == (1.0, "met")
+    assert per_row.value == pytest.approx(4.0)
+    assert saved.value == pytest.approx(75.0)
+    found["rows", 100_000] = figures(200.0, 4000e6)
+    assert [result.verdict for result in data.growth(found)[:2]] == ["not met", "not met"]
+
+
+def test_one_measurement_of_the_way_to_batches(tiny_tokenizer: Path, tmp_path: Path) -> None:
+    assert set(data.rows_to_batches(tiny_tokenizer, 20, tmp_path)) == {"tokenising", "opening", "packing"}
+    assert data.start(tiny_tokenizer, 80, tmp_path)["curate.run"] > 0
+    shards = [path for path in (tmp_path / "workspace" / "cache").iterdir() if path.name.startswith("rows-")]
+    data.start(tiny_tokenizer, 80, tmp_path)
+    assert [path for path in (tmp_path / "workspace" / "cache").iterdir() if path.name.startswith("rows-")] == shards

@@ -38,7 +38,7 @@ def test_unknown_key_offers_the_nearest(desk: Desk) -> None:
         ("eval_steps", 0, "eval_steps must be a whole number, at least 1, or auto"),
         ("max_length", 0, "max_length must be a whole number, at least 8, or auto"),
         ("val_size", 1, "val_size must be a number, at least 0, less than 1"),
-        ("method", "lorra", "method must be one of lora, full"),
+        ("method", "lorra", "method must be one of lora, qlora, prefix, prompt, ia3, bottleneck, full"),
         ("confidence", 95, "confidence must be a number, at least 0.5, less than 1"),
         ("port", 80_000, "port must be a whole number, at least 0, at most 65535"),
     ],

@@ -77,9 +77,6 @@ def test_a_folder_and_other_kinds_of_files_are_refused(tmp_path: Path) -> None:
     error = error_of(lambda: rows(write(tmp_path / "a.docx", "x")))
     assert "a file of kind .docx cannot be read" in error.what
     assert ".parquet" in error.rule
-    error = error_of(lambda: rows(write(tmp_path / "a.txt", "once upon a time")))
-    assert "is plain text without questions and answers" in error.what
-    assert "needs a task that this version does not have" in error.rule
 
 
 def test_wrong_json_on_line_17(tmp_path: Path) -> None:

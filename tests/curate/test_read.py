@@ -203,7 +203,6 @@ def test_two_shapes_are_not_guessed(tmp_path: Path) -> None:
         ({"prompt": "q", "completion": "a", "label": True}, "unpaired labels", "the one wanted answer"),
         ({"text": "I lost my card", "label": 3}, "classification rows", "columns: {prompt: text, completion: label}"),
         ({"utterance": "hi", "intent": "greet"}, "classification rows", "give examples"),
-        ({"text": "Once upon a time", "id": 7}, "plain text", "give examples"),
     ],
 )
 def test_shapes_of_other_tasks_are_named(tmp_path: Path, row: object, shape: str, way_out: str) -> None:

@@ -36,7 +36,7 @@ OPEN, CLOSE, LINE_BREAK = "⟦", "⟧", "⏎"
 _CONFIG_SUFFIXES = (".yaml", ".yml")
 
 FilesArgument = Annotated[list[str], typer.Argument(help="Data files, or one config file (.yaml).")]
-FormatOption = Annotated[str, typer.Option("--format", help="auto, chat, sharegpt, alpaca or prompt-completion.")]
+FormatOption = Annotated[str, typer.Option("--format", help="auto, chat, sharegpt, alpaca, prompt-completion or text.")]
 ColumnOption = Annotated[
     list[str] | None, typer.Option("--column", help="Our field=your column, e.g. prompt=question; may be repeated.")
 ]
@@ -248,8 +248,8 @@ def _splits(found: Examination) -> dict[str, int]:
 
 def _report(found: Examination, findings: Sequence[Finding], asked: Request) -> Iterator[RenderableType]:
     """Everything that people read, top to bottom."""
-    for path, format in found.formats.items():
-        rows = sum(example.source.path == path for example in found.examples)
+    for spec, rows in zip(asked.config.datasets, found.rows, strict=True):
+        path, format = spec.path, found.formats[spec.path]
         yield f"{path}: {rows:,} rows, format {format}"
     if found.inspection.tokens:
         tokens = found.inspection.tokens
@@ -323,7 +323,8 @@ def _verdict(found: Examination, findings: Sequence[Finding]) -> Text:
 
 def show_row(console: Console, example: Example, renderer: Any) -> list[dict[str, object]]:
     """Print a row and return its JSON form; a template that rewrites history makes several of one."""
-    plain: dict[str, object] = {"source": str(example.source), "id": example.id, "messages": list(example.conversation)}
+    content = {"text": example.target.text} if example.is_document else {"messages": list(example.conversation)}
+    plain: dict[str, object] = {"source": str(example.source), "id": example.id, **content}
     if renderer is None:
         console.print(_styled(f"{example.source}  id {example.id}", "bold"))
         console.print(*turns(example), "")
@@ -358,6 +359,8 @@ def marked(pieces: Sequence[Piece]) -> Text:
 
 def turns(example: Example) -> Iterator[RenderableType]:
     """A row as its turns, with what is trained in brackets: for when there is no model to make tokens."""
+    if example.is_document:
+        yield _styled(OPEN + example.target.text.replace("\n", f"{LINE_BREAK}\n  ") + CLOSE, "bold green")
     for message in example.conversation:
         calls = "".join(f"{call.name}({call.arguments})" for call in message.tool_calls)
         trained = message.role == "assistant" and message.weight != 0

@@ -35,6 +35,16 @@ class Check(Record):
     detail: str
 
 
+class SetShare(Record):
+    """What one data set gives to a run: its training rows, how often rows of it are shown, and their tokens."""
+
+    path: str
+    rows: int
+    shown: int
+    tokens: int
+    target_tokens: int
+
+
 class Estimate(Record):
     """What a run will take, from a few real steps on this machine. Ranges are (low, high)."""
 
@@ -45,6 +55,8 @@ class Estimate(Record):
     seconds: tuple[float, float]
     peak_memory_bytes: tuple[int, int]
     tokens_per_second: float
+    sets: tuple[SetShare, ...] = ()
+    """The data sets that the run is to be trained on."""
 
 
 class RunRecord(Record):
@@ -72,6 +84,8 @@ class RunRecord(Record):
     peak_memory_bytes: int = 0
     adapter_digest: str = ""
     checks: tuple[Check, ...] = ()
+    sets: tuple[SetShare, ...] = ()
+    """What came from each data set, up to the last step."""
     stopped: str = ""
     """Why the run ended: "finished", "early stopping", …"""
 

@@ -196,6 +196,12 @@ def copy_file(source: Path, path: Path) -> None:
         copy_stream(stream, path)
 
 
+def append_bytes(path: Path, data: bytes) -> None:
+    """Append to a file of a folder that is being filled. Nothing is flushed: that is done when the folder is whole."""
+    with guarded(path), path.open("ab") as file:
+        file.write(data)
+
+
 def append_line(path: Path, text: str) -> None:
     """Append one line to a log. A line that a crash cut short is closed first, so that only it is lost.
 

@@ -80,6 +80,13 @@ class Reply(Record):
         return self.message.text
 
 
+class Document(Record):
+    """The target of continued pre-training: a whole text, every token of which is trained. It answers no question."""
+
+    kind: Literal["document"] = "document"
+    text: str
+
+
 class Source(Record):
     """Where a record came from: file and line (1-based; row number for CSV and Parquet)."""
 
@@ -100,13 +107,14 @@ class Prompt(Record):
 class Example(Record):
     """One row of a data set: a context and the target that the model should give for it.
 
-    Earlier assistant turns stand in ``messages`` and are trained too unless their weight is 0.
+    Earlier assistant turns stand in ``messages`` and are trained too unless their weight is 0. A plain text is a row
+    without messages whose target is a `Document`.
     ``id`` is a hash of the content (messages, tools, target), so equal rows have equal ids wherever they stand.
     """
 
     schema_version: int = SCHEMA_VERSION
     messages: tuple[Message, ...]
-    target: Reply
+    target: Annotated[Reply | Document, Field(discriminator="kind")]
     tools: tuple[Mapping[str, Any], ...] = ()
     source: Source = Source()
     licence: str = ""
@@ -129,9 +137,14 @@ class Example(Record):
         return Prompt(messages=self.messages, tools=self.tools)
 
     @property
+    def is_document(self) -> bool:
+        """Whether the row is plain text, without question and answer."""
+        return isinstance(self.target, Document)
+
+    @property
     def conversation(self) -> tuple[Message, ...]:
-        """Context and answer, in order."""
-        return (*self.messages, self.target.message)
+        """Context and answer, in order; a plain text has none."""
+        return () if isinstance(self.target, Document) else (*self.messages, self.target.message)
 
 
 class Span(Record):
@@ -158,6 +171,25 @@ class TokenizedExample(Record):
     def trained_tokens(self) -> int:
         """How many tokens take part in the loss."""
         return sum(w > 0 for w in self.weights)
+
+    def cut(self, longest: int) -> list[TokenizedExample]:
+        """A plain text in consecutive pieces of at most ``longest`` (2 or more) tokens; answers are never cut.
+
+        A piece after the first begins with the last token of the piece before it, as context: so every trained token
+        of the text is trained in exactly one piece.
+        """
+        if len(self.tokens) <= longest:
+            return [self]
+        assert not self.spans, "only plain text is cut"
+        assert not self.extras, "extras belong to whole rows"
+        return [
+            TokenizedExample(
+                example_id=self.example_id,
+                tokens=self.tokens[start : start + longest],
+                weights=(0.0, *self.weights[start + 1 : start + longest]),
+            )
+            for start in range(0, len(self.tokens) - 1, longest - 1)
+        ]
 
 
 class SamplingParams(Record):

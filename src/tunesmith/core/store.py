@@ -30,6 +30,7 @@ from pydantic import ValidationError
 from tunesmith.core import disk
 from tunesmith.core.artifacts import Release
 from tunesmith.core.disk import (
+    append_bytes,
     append_line,
     copy_file,
     file_digest,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Artifact",
     "Workspace",
+    "append_bytes",
     "append_line",
     "copy_file",
     "file_digest",

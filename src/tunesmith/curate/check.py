@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tunesmith.core.artifacts import Check
-from tunesmith.core.errors import InputError
 from tunesmith.core.protocols import Progress, Renderer
 from tunesmith.core.records import Example, Finding, Message, Record
 from tunesmith.curate.keys import prompt_key, row_key
+from tunesmith.curate.measure import Measured, measure
 from tunesmith.curate.place import count
 
 DUPLICATES = "exact duplicates"
@@ -27,6 +27,7 @@ ROLE_ORDER = "role order"
 TRAINED = "trained tokens"
 RENDERING = "chat template"
 TOO_LONG = "row length"
+CUT = "texts that are cut"
 OVERLAP = "rows in more than one split"
 
 Severity = Literal["error", "warning", "info"]
@@ -63,31 +64,34 @@ def inspect(
     on_too_long: Literal["error", "drop"] = "error",
     context: int | None = None,
     progress: Progress | None = None,
+    measured: Measured | None = None,
 ) -> Inspection:
-    """Findings, the table of checks, and the token counts of the rows."""
+    """Findings, the table of checks, and the token counts of the rows (``measured`` where they were counted before)."""
+    if renderer and measured is None:
+        measured, progress = measure(examples, renderer, max_length, progress), None
     repeated = _same_question(examples)
     findings = [finding for group in repeated for finding in (*_repeated(group), *_overlap(group))]
     lengths: list[tuple[int, Example]] = []
-    trained_tokens = 0
     for i, example in enumerate(examples):
         seen = [*_answers(example), *_order(example), *_weights(example)]
         findings += seen
-        if renderer:
-            length, trained, problem = _measure(example, renderer)
-            trained_tokens += trained
+        if measured:
             # what is wrong with the turns makes the renderer refuse the row as well: said once
-            findings += [] if any(finding.severity == "error" for finding in seen) else problem
-            lengths += [(length, example)] if length else []
+            findings += (
+                [] if any(finding.severity == "error" for finding in seen) else _token_problem(i, example, measured)
+            )
+            lengths += [(measured.longest[i], example)] if measured.longest[i] else []
         if progress and (i % _TICK == 0 or i + 1 == len(examples)):
             progress(i + 1, len(examples))
-    long = [] if max_length is None else [(n, example) for n, example in lengths if n > max_length]
+    long = [] if max_length is None else [(n, e) for n, e in lengths if n > max_length and not e.is_document]
     findings += _too_long(long, max_length or 0, on_too_long, context)
+    findings += _cut(examples, measured, max_length) if measured else []
     rank = {"error": 0, "warning": 1, "info": 2}
     findings.sort(key=lambda finding: rank[finding.severity])
     return Inspection(
         findings=tuple(findings),
-        checks=tuple(_table(findings, len(examples), renderer is not None, max_length, _has_splits(examples))),
-        tokens=_counts([n for n, _ in lengths], trained_tokens),
+        checks=tuple(_table(findings, len(examples), measured is not None, max_length, _has_splits(examples))),
+        tokens=_counts(measured) if measured else None,
         left_out=frozenset(example.id for _, example in long) if on_too_long == "drop" else frozenset(),
     )
 
@@ -143,7 +147,7 @@ def _overlap(group: Sequence[Example]) -> Iterator[Finding]:
         yield _finding(
             OVERLAP,
             "error",
-            f"the same question stands in {where}",
+            f"the same {'text' if group[0].is_document else 'question'} stands in {where}",
             held_out,
             "remove it from all but one of the files, or leave split out: rows are then split by content",
         )
@@ -169,7 +173,9 @@ def _is_trained(message: Message) -> bool:
 
 
 def _answers(example: Example) -> Iterator[Finding]:
-    """Turns without text."""
+    """Turns and texts without words."""
+    if example.is_document and not example.target.text.strip():
+        yield _finding(EMPTY_ANSWERS, "error", "the text is empty", example, "remove the row")
     for message in example.conversation:
         if _is_trained(message) and not message.tool_calls and not message.text.strip():
             fix = "write the answer, or remove the row; an answer that is not to be trained has weight 0"
@@ -182,7 +188,7 @@ def _answers(example: Example) -> Iterator[Finding]:
 
 def _weights(example: Example) -> Iterator[Finding]:
     """Rows whose turns all have weight 0: seen without a model."""
-    if not any(_is_trained(message) for message in example.conversation):
+    if not example.is_document and not any(_is_trained(message) for message in example.conversation):
         yield _nothing_trained(example)
 
 
@@ -229,16 +235,25 @@ def _wrong_turn(message: Message, before: Message | None, called: set[str]) -> t
 # ---------------------------------------------------------------- tokens
 
 
-def _measure(example: Example, renderer: Renderer) -> tuple[int, int, list[Finding]]:
-    """Length of the longest rendered piece, number of trained tokens, and what is wrong."""
-    try:
-        pieces = renderer.example(example)
-    except InputError as error:
-        fix = error.fix or "correct the row"
-        return 0, 0, [_finding(RENDERING, "error", error.what, example, fix)]
-    trained = sum(piece.trained_tokens for piece in pieces)
-    problem = [] if trained else [_nothing_trained(example)]
-    return max((len(piece.tokens) for piece in pieces), default=0), trained, problem
+def _token_problem(number: int, example: Example, measured: Measured) -> list[Finding]:
+    """Why a row cannot be rendered, or that nothing of it is trained."""
+    error = measured.problems.get(number)
+    if error is not None:
+        return [_finding(RENDERING, "error", error.what, example, error.fix or "correct the row")]
+    return [] if measured.trained[number] else [_nothing_trained(example)]
+
+
+def _cut(examples: Sequence[Example], measured: Measured, max_length: int | None) -> Iterator[Finding]:
+    """That plain texts are cut, with the counts: right for texts, wrong for answers, and said in any case."""
+    cut = [i for i, example in enumerate(examples) if example.is_document and measured.rows[i] > 1]
+    if cut:
+        texts, rows = sum(example.is_document for example in examples), sum(measured.rows[i] for i in cut)
+        message = (
+            f"{len(cut)} of {count(texts, 'text')} longer than max_length {max_length} and cut into {rows} consecutive "
+            "rows; every token is still trained once"
+        )
+        fix = "raise max_length for a longer view of each text; nothing is lost either way"
+        yield _finding(CUT, "info", message, examples[max(cut, key=lambda i: measured.rows[i])], fix)
 
 
 def _too_long(
@@ -265,16 +280,17 @@ def _too_long(
             yield _finding(TOO_LONG, "error", message, example, fix)
 
 
-def _counts(lengths: list[int], trained: int) -> TokenCounts | None:
-    if not lengths:
+def _counts(measured: Measured) -> TokenCounts | None:
+    """Rows are as the files have them; the lengths are those of rows as they are trained."""
+    longest = sorted(length for length in measured.longest if length)
+    if not longest:
         return None
-    ordered = sorted(lengths)
     return TokenCounts(
-        rows=len(ordered),
-        total=sum(ordered),
-        trained=trained,
-        median=ordered[len(ordered) // 2],
-        longest=ordered[-1],
+        rows=len(longest),
+        total=sum(measured.tokens),
+        trained=sum(measured.trained),
+        median=longest[len(longest) // 2],
+        longest=longest[-1],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -12,9 +12,11 @@ from tunesmith.core.artifacts import DatasetCard
 from tunesmith.core.errors import ConfigError
 from tunesmith.core.records import Example, Record, Split
 from tunesmith.core.registry import nearest
+from tunesmith.core.rows import TokenRows
 
-Format = Literal["auto", "chat", "sharegpt", "alpaca", "prompt-completion"]
+Format = Literal["auto", "chat", "sharegpt", "alpaca", "prompt-completion", "text"]
 FIELD_NAMES = (
+    "text",
     "messages",
     "conversations",
     "prompt",
@@ -33,7 +35,9 @@ class DatasetSpec(Record):
     """One data file and how to read it."""
 
     path: str = Field(
-        min_length=1, description="File with the examples: .jsonl, .json, .csv, .tsv (also .gz) or .parquet."
+        min_length=1,
+        description="File with the examples: .jsonl, .json, .csv, .tsv, .txt (also .gz) or .parquet; or a folder of "
+        ".txt files.",
     )
     format: Format = Field(default="auto", description="Shape of the rows; auto recognises it from the first row.")
     columns: Mapping[str, str] = Field(
@@ -45,6 +49,24 @@ class DatasetSpec(Record):
         default=None, description="Put all rows of this file into train, validation or test; empty: split by content."
     )
     system: str = Field(default="", description="System message for the rows that have none of their own.")
+    sample_by: Literal["document", "paragraph", "line"] = Field(
+        default="document",
+        description="What a row of a .txt file is: the whole file, each paragraph (empty lines between), or each line.",
+    )
+    weight: float = Field(
+        default=1.0,
+        gt=0.0,
+        le=100.0,
+        description="How often an epoch shows the training rows of this file: 2 shows them twice, 0.5 a different half "
+        "in each epoch.",
+    )
+    replay: float | None = Field(
+        default=None,
+        gt=0.0,
+        lt=1.0,
+        description="Old or general data against forgetting: this share of each epoch's rows comes from this file. Its "
+        "rows only train; none is held out.",
+    )
 
     @field_validator("columns")
     @classmethod
@@ -59,6 +81,25 @@ class DatasetSpec(Record):
                     fix=f"did you mean {near[0]!r}?" if near else "for example {prompt: question, completion: answer}",
                 )
         return columns
+
+    @model_validator(mode="after")
+    def _weigh_training_rows_only(self) -> DatasetSpec:
+        if self.replay is not None and self.weight != 1:
+            raise ConfigError(
+                f"{self.path} has both weight {self.weight:g} and replay {self.replay:g}",
+                where="datasets",
+                rule="replay states the share of an epoch; a weight would state it a second time",
+                fix="remove one of them",
+            )
+        if self.split in ("validation", "test") and (self.replay is not None or self.weight != 1):
+            what = "weight" if self.replay is None else "replay share"
+            raise ConfigError(
+                f"{self.path} is held out for {self.split}, and has a {what}",
+                where="datasets",
+                rule="weight and replay say how often rows are trained; held-out rows are never trained",
+                fix="remove it, or remove split",
+            )
+        return self
 
 
 class Config(Record):
@@ -76,6 +117,18 @@ class Config(Record):
     )
 
     @model_validator(mode="after")
+    def _leave_room_beside_replay(self) -> Config:
+        shares = [spec.replay for spec in self.datasets if spec.replay is not None]
+        if shares and (len(shares) == len(self.datasets) or sum(shares) >= 1):
+            raise ConfigError(
+                f"replay takes the whole epoch: {len(shares)} of {len(self.datasets)} data sets, {sum(shares):.0%}",
+                where="datasets",
+                rule="replay is a share beside the rows that are to be learned",
+                fix="add a data set without replay, or lower the shares so that they stay below 1 together",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _leave_rows_for_training(self) -> Config:
         if self.val_size + self.test_size >= 1:
             raise ConfigError(
@@ -88,11 +141,27 @@ class Config(Record):
 
 
 @dataclass(frozen=True)
+class DataSet:
+    """One file of a data set: how many of its tokenised rows train, and how often an epoch shows them."""
+
+    path: str
+    rows: int
+    weight: float = 1.0
+    replay: float | None = None
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """Checked rows, each with its split filled in, and the card that describes them."""
+    """Checked rows, each with its split filled in, and the card that describes them.
+
+    ``tokens``: split → its tokenised rows, file after file, read from the workspace when they are asked for; empty
+    when there was no renderer or no workspace. ``sets``: the files, in the order of ``tokens["train"]``.
+    """
 
     card: DatasetCard
     examples: tuple[Example, ...]
+    tokens: Mapping[str, TokenRows] = field(default_factory=dict)
+    sets: tuple[DataSet, ...] = ()
 
     def of(self, split: Split) -> tuple[Example, ...]:
         """The rows of one split, in file order."""

@@ -45,6 +45,7 @@ READABLE: Mapping[str, Callable[[Row], bool]] = {
     "sharegpt": _has("conversations"),
     "alpaca": _has("instruction", "output"),
     "prompt-completion": lambda row: _has("prompt", "completion")(row) and not _is_unpaired(row),
+    "text": lambda row: "text" in row and row.keys() <= {"text", *_ABOUT_A_TEXT},
 }
 """Format → whether a row has that shape."""
 
@@ -55,10 +56,6 @@ _NEEDS_TASK: Mapping[str, tuple[Callable[[Row], bool], str]] = {
     ),
     "unpaired labels": (_is_unpaired, "preference tuning from single answers marked good or bad"),
     "classification rows": (_is_classification, "classification (a label for each text)"),
-    "plain text": (
-        lambda row: "text" in row and row.keys() <= {"text", *_ABOUT_A_TEXT},
-        "continued training on plain text",
-    ),
 }
 """Shape that is recognised and refused → (whether a row has it, the task it would need)."""
 
@@ -117,7 +114,7 @@ def _refuse_unknown(place: Place, row: Row) -> NoReturn:
         fix = f"name the columns: {_columns('YOUR_QUESTION', 'YOUR_ANSWER')}"
     raise place.error(
         f"its fields ({_names(row)}) make no shape that is known",
-        rule="known shapes: messages; conversations; instruction and output; prompt and completion",
+        rule="known shapes: messages; conversations; instruction and output; prompt and completion; text alone",
         fix=fix,
     )
 

@@ -21,6 +21,7 @@ from typing import Any, NoReturn, cast
 from tunesmith.core.errors import DataError
 from tunesmith.core.protocols import Progress
 from tunesmith.core.registry import nearest
+from tunesmith.curate.parquet import parquet_rows
 from tunesmith.curate.place import Place, Report, kind_of, shown, stop
 
 MAX_ROW = 32 * 1024 * 1024
@@ -44,6 +45,7 @@ class OpenFile:
     report: Report
     progress: Progress | None
     wanted: Sequence[str] = ()
+    sample_by: str = "document"
 
     def tick(self) -> None:
         """Say how far the file has been read, in bytes."""
@@ -52,19 +54,32 @@ class OpenFile:
 
 
 def raw_rows(
-    path: str, *, wanted: Sequence[str] = (), report: Report = stop, progress: Progress | None = None
+    path: str,
+    *,
+    wanted: Sequence[str] = (),
+    sample_by: str = "document",
+    report: Report = stop,
+    progress: Progress | None = None,
 ) -> Iterator[RawRow]:
-    """The rows of a file, in order. ``wanted`` names the columns that are needed (Parquet reads only those).
+    """The rows of a file, in order; of a folder of .txt files, the rows of each, sorted by name.
+
+    ``wanted`` names the columns that are needed (Parquet reads only those); ``sample_by`` says what a row of a .txt
+    file is.
 
     Raises:
         DataError: no such file, a folder, unknown kind of file, damaged or not UTF-8; a bad row goes to ``report``.
     """
     file, place = Path(path), Place(path)
+    if texts := text_files(file):
+        for text in texts:
+            yield from raw_rows(str(text), sample_by=sample_by, report=report, progress=progress)
+        return
     suffix, packed = _kind(file, place)
     try:
         with file.open("rb") as raw:
             stream = io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=raw))) if packed else raw
-            yield from READERS[suffix](OpenFile(path, stream, raw, file.stat().st_size, report, progress, wanted))
+            opened = OpenFile(path, stream, raw, file.stat().st_size, report, progress, wanted, sample_by)
+            yield from READERS[suffix](opened)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise place.error(
             f"the gzip file is damaged: {error}",
@@ -82,6 +97,8 @@ def require_file(path: str) -> None:
         DataError: as in ``raw_rows``.
     """
     file, place = Path(path), Place(path)
+    if text_files(file):
+        return
     _kind(file, place)
     if not os.access(file, os.R_OK):
         raise _unpermitted(place)
@@ -101,12 +118,19 @@ def _kind(file: Path, place: Place) -> tuple[str, bool]:
     return suffix, packed
 
 
+def text_files(folder: Path) -> list[Path]:
+    """The .txt files of a folder that holds no other data; [] for anything else."""
+    inside = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+    data = [path for path in inside if path.name.lower().removesuffix(".gz").endswith(tuple(READERS))]
+    return data if all(path.name.lower().removesuffix(".gz").endswith(".txt") for path in data) else []
+
+
 def _must_be_file(file: Path, place: Place) -> None:
     if file.is_dir():
         inside = sorted(p.name for p in file.iterdir() if p.suffix.lower() in READERS or p.suffix.lower() == ".gz")
         raise place.error(
             "is a folder, not a file",
-            rule="a data set is named file by file",
+            rule="a data set is named file by file; only a folder of .txt files is read as a whole",
             fix=f"name a file in it, e.g. {', '.join(inside[:3])}" if inside else "it holds no file that can be read",
         )
     if not file.exists():
@@ -121,15 +145,9 @@ def _must_be_file(file: Path, place: Place) -> None:
 
 
 def _refuse_kind(place: Place, suffix: str) -> NoReturn:
-    if suffix == ".txt":
-        raise place.error(
-            "is plain text without questions and answers",
-            rule="continued training on plain text needs a task that this version does not have",
-            fix="give examples with a question and an answer, e.g. JSON lines with prompt and completion",
-        )
     raise place.error(
         f"a file of kind {suffix or '(no suffix)'} cannot be read",
-        rule=f"data files end in {', '.join(sorted(READERS))}, JSON and CSV also in .gz",
+        rule=f"data files end in {', '.join(sorted(READERS))}, all but Parquet also in .gz",
         fix="save the data as .jsonl or .csv",
     )
 
@@ -167,7 +185,7 @@ def _too_big(place: Place) -> DataError:
     return place.error(
         f"a row is longer than {MAX_ROW // 1024 // 1024} MiB",
         rule="one row, one example; rows of such length are not examples",
-        fix="check that the rows stand on lines of their own",
+        fix="check that the rows stand on lines of their own; cut a long .txt file with sample_by: paragraph or line",
     )
 
 
@@ -197,6 +215,28 @@ def _has_nul(place: Place, where: str) -> DataError:
         rule="text has no NUL characters: they are a sign of a damaged or a binary file, or of UTF-16",
         fix="remove it, or write the file again as UTF-8 text",
     )
+
+
+def text_rows(file: OpenFile) -> Iterator[RawRow]:
+    """Plain texts of a .txt file: the file as a whole, its paragraphs, or its lines; empty ones are none."""
+    held: list[str] = []
+    size, start = 0, Place(file.name, 1)
+    for place, line in _lines(file, file.report):
+        if not line.strip() and (not held or file.sample_by != "document"):
+            if held:
+                yield start, {"text": "".join(held).strip("\n")}
+                held, size = [], 0
+            continue
+        start = start if held else place
+        held.append(line)
+        size += len(line)
+        if size > MAX_ROW:
+            raise _too_big(start)
+        if file.sample_by == "line":
+            yield start, {"text": line.rstrip("\n")}
+            held, size = [], 0
+    if held:
+        yield start, {"text": "".join(held).strip("\n")}
 
 
 # ---------------------------------------------------------------- JSON
@@ -437,32 +477,6 @@ def _ragged(place: Place, found: int, wanted: int) -> DataError:
     )
 
 
-# ---------------------------------------------------------------- Parquet
-
-
-def parquet_rows(file: OpenFile) -> Iterator[RawRow]:
-    """Rows of a Parquet file, numbered from 1. Missing values are None, nested values are lists and mappings."""
-    import pyarrow
-    import pyarrow.parquet
-
-    place, number = Place(file.name), 0
-    try:
-        table = pyarrow.parquet.ParquetFile(file.stream)
-        names = [name for name in table.schema_arrow.names if not file.wanted or name in file.wanted]
-        for batch in table.iter_batches(batch_size=_TICK, columns=names):
-            for row in batch.to_pylist():
-                number += 1
-                yield Place(file.name, number), row
-            if file.progress:
-                file.progress(int(file.size * number / max(1, table.metadata.num_rows)), file.size)
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise place.error(
-            f"is not a readable Parquet file: {str(error).splitlines()[0]}",
-            rule="a Parquet file begins and ends with PAR1 and holds text as UTF-8",
-            fix="write or download it again",
-        ) from error
-
-
 READERS: Mapping[str, Callable[[OpenFile], Iterator[RawRow]]] = {
     ".jsonl": json_rows,
     ".ndjson": json_rows,
@@ -470,5 +484,6 @@ READERS: Mapping[str, Callable[[OpenFile], Iterator[RawRow]]] = {
     ".csv": csv_rows,
     ".tsv": csv_rows,
     ".parquet": parquet_rows,
+    ".txt": text_rows,
 }
 """Suffix → reader: the whole table of file kinds."""

@@ -18,12 +18,16 @@ def normalise(text: str) -> str:
 
 
 def prompt_key(example: Example) -> str:
-    """Hash of the normalised question: messages and tools, without the answer. 32 hex digits."""
+    """Hash of the normalised question (messages and tools, without the answer) or plain text. 32 hex digits."""
+    if example.is_document:
+        return _digest([normalise(example.target.text)])
     return _digest([*_parts(example.messages), *_tools(example)])
 
 
 def row_key(example: Example) -> str:
     """Hash of the normalised question and answer. 32 hex digits."""
+    if example.is_document:
+        return prompt_key(example)
     return _digest([*_parts(example.conversation), *_tools(example)])
 
 

@@ -62,7 +62,7 @@ def open_reading(spec: DatasetSpec, *, report: Report = stop, progress: Progress
         DataError: the file cannot be read, is empty, or its shape is unknown, ambiguous or of another task.
     """
     wanted = tuple(spec.columns.values())
-    rows = raw_rows(spec.path, wanted=wanted, report=report, progress=progress)
+    rows = raw_rows(spec.path, wanted=wanted, sample_by=spec.sample_by, report=report, progress=progress)
     first = next(rows, None)
     if first is None:
         raise Place(spec.path).error(
@@ -71,6 +71,13 @@ def open_reading(spec: DatasetSpec, *, report: Report = stop, progress: Progress
             fix="check that the file was written to its end, and that its first rows can be read",
         )
     shape = spec.format if spec.format != "auto" else detect(_mapped(first[1], spec, first[0]), first[0])
+    if shape == "text" and spec.system:
+        raise Place(spec.path).error(
+            "is plain text, and has a system message",
+            field="system",
+            rule="plain text is trained as it stands; only conversations have a system message",
+            fix="remove system from this data set",
+        )
     unused = () if spec.columns else tuple(str(name) for name in first[1] if name not in FIELDS[shape])
     return Reading(shape, unused, _examples(first, rows, spec, shape, report))
 
@@ -108,7 +115,8 @@ def _mapped(row: Mapping[str, Any], spec: DatasetSpec, place: Place) -> Mapping[
 
 def _with_spec(example: Example, spec: DatasetSpec) -> Example:
     """The split and the system message that the configuration gives to the rows of this file."""
-    change: dict[str, Any] = {"split": spec.split} if spec.split else {}
+    split = "train" if spec.replay is not None else spec.split
+    change: dict[str, Any] = {"split": split} if split else {}
     if spec.system and (not example.messages or example.messages[0].role != "system"):
         change["messages"] = (Message(role="system", content=spec.system), *example.messages)
     return example.model_copy(update=change) if change else example

@@ -7,17 +7,25 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tunesmith.core.artifacts import DatasetCard
 from tunesmith.core.errors import DataError
 from tunesmith.core.events import Emit, Note, Tick, ignore
 from tunesmith.core.protocols import Progress, Renderer
 from tunesmith.core.records import Example, Finding, Source, digest_of
-from tunesmith.curate.check import Inspection, inspect
-from tunesmith.curate.config import Config, Dataset
+from tunesmith.core.rows import TokenRows
+from tunesmith.core.store import Workspace
+from tunesmith.curate.check import CUT, Inspection, inspect
+from tunesmith.curate.config import Config, DataSet, Dataset
+from tunesmith.curate.files import text_files
+from tunesmith.curate.measure import counted, kept_rows, select
 from tunesmith.curate.place import count
 from tunesmith.curate.read import open_reading
 from tunesmith.curate.split import assign, must_have_rows
+
+if TYPE_CHECKING:
+    from tunesmith.text.shards import Shard
 
 MAX_UNREADABLE = 20
 """After so many rows that cannot be read, reading stops: the file is something else."""
@@ -39,6 +47,10 @@ class Examination:
     unused: Mapping[str, tuple[str, ...]]
     """Path → fields that are not read."""
     unreadable: tuple[DataError, ...]
+    rows: Sequence[int] = ()
+    """Rows of each data set, in the order of ``examples``."""
+    shards: Sequence[Shard] = ()
+    """The tokenised rows of each file, where there is a renderer and a workspace."""
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -68,6 +80,7 @@ def run(
     max_length: int | None = None,
     emit: Emit = ignore,
     context: int | None = None,
+    workspace: Workspace | None = None,
 ) -> Dataset:
     """The data set that a configuration describes: read, split by content, checked.
 
@@ -77,12 +90,13 @@ def run(
         max_length: longest row in tokens.
         emit: receives progress.
         context: longest row that the model could take, in tokens; for advice.
+        workspace: where the tokenised rows are kept, and found again at the next start.
 
     Raises:
         DataError: a file or a row cannot be read, a finding at error level stands (the worst are listed), or a split
             gets no row.
     """
-    found = examine(config, renderer, max_length, emit, context)
+    found = examine(config, renderer, max_length, emit, context, workspace)
     if found.unreadable:
         raise _together(found.unreadable)
     findings = found.findings
@@ -92,16 +106,42 @@ def run(
     left_out = len(found.examples) - len(found.kept)
     if left_out:
         emit(Note(text=f"left out {count(left_out, 'row')} longer than max_length {max_length}", level="warning"))
+    for finding in findings:
+        if finding.check == CUT:
+            emit(Note(text=finding.message))
     must_have_rows(found.kept, config)
+    tokens, sets = _tokens(found, config)
     rows = Counter(str(example.split) for example in found.kept)
     card = DatasetCard(
-        digest=digest_of([[example.id, example.split] for example in found.kept]),
+        digest=_digest(found, config),
         sources=found.sources,
         formats=found.formats,
         rows={name: rows[name] for name in ("train", "validation", "test")},
         findings=capped(findings),
     )
-    return Dataset(card=card, examples=found.kept)
+    return Dataset(card=card, examples=found.kept, tokens=tokens, sets=sets)
+
+
+def _digest(found: Examination, config: Config) -> str:
+    """Identity of the rows, their splits, and how often an epoch shows them."""
+    rows = [[example.id, example.split] for example in found.kept]
+    mix = [[rows, spec.weight, spec.replay] for rows, spec in zip(found.rows, config.datasets, strict=True)]
+    is_plain = all(weight == 1 and replay is None for _, weight, replay in mix)
+    return digest_of(rows if is_plain else [rows, mix])
+
+
+def _tokens(found: Examination, config: Config) -> tuple[dict[str, TokenRows], tuple[DataSet, ...]]:
+    """Tokenised rows of every split, and the share of each file in those that train."""
+    if not found.shards:
+        return {}, ()
+    left_out = found.inspection.left_out
+    tokens: dict[str, TokenRows] = {}
+    counts: dict[str, list[int]] = {}
+    for split in ("train", "validation", "test"):
+        wanted = [example.split == split and example.id not in left_out for example in found.examples]
+        tokens[split], counts[split] = select(found.shards, wanted)
+    pairs = zip(config.datasets, counts["train"], strict=True)
+    return tokens, tuple(DataSet(spec.path, n, spec.weight, spec.replay) for spec, n in pairs)
 
 
 def examine(
@@ -110,6 +150,7 @@ def examine(
     max_length: int | None = None,
     emit: Emit = ignore,
     context: int | None = None,
+    workspace: Workspace | None = None,
 ) -> Examination:
     """Read and check everything, and judge nothing: errors of rows come back in the result.
 
@@ -127,16 +168,37 @@ def examine(
         if len(unreadable) >= MAX_UNREADABLE:
             raise _together(unreadable)
 
+    groups: list[tuple[Example, ...]] = []
     for spec in config.datasets:
         reading = open_reading(spec, report=report, progress=_ticks(emit, f"reading {Path(spec.path).name}"))
         formats[spec.path], unused[spec.path] = reading.format, reading.unused
-        examples += reading.examples
-        with Path(spec.path).open("rb") as file:
-            sources[spec.path] = hashlib.file_digest(file, "sha256").hexdigest()
+        groups.append(tuple(reading.examples))
+        examples += groups[-1]
+        sources[spec.path] = content_digest(Path(spec.path))
     placed = assign(examples, config)
-    ticks = _ticks(emit, "checking rows")
-    inspection = inspect(placed, renderer, max_length, on_too_long=config.on_too_long, context=context, progress=ticks)
-    return Examination(placed, formats, sources, inspection, unused, tuple(unreadable))
+    shards: Sequence[Shard] = ()
+    if renderer and workspace and not unreadable:
+        names = [Path(spec.path).name for spec in config.datasets]
+        shards = kept_rows(list(zip(names, groups, strict=True)), renderer, max_length, workspace, emit) or ()
+    inspection = inspect(
+        placed,
+        renderer,
+        max_length,
+        on_too_long=config.on_too_long,
+        context=context,
+        progress=_ticks(emit, "checking rows"),
+        measured=counted(shards) if shards else None,
+    )
+    rows = tuple(map(len, groups))
+    return Examination(placed, formats, sources, inspection, unused, tuple(unreadable), rows, shards)
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file; of a folder of texts, of the names and digests of its files."""
+    if path.is_dir():
+        return digest_of({text.name: content_digest(text) for text in text_files(path)})
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _ticks(emit: Emit, task: str) -> Progress:

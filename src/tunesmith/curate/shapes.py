@@ -4,6 +4,7 @@ chat               {"messages": [{"role", "content", "weight"?, "tool_calls"?, "
 sharegpt           {"conversations": [{"from", "value"}], "system"?, "tools"?}
 alpaca             {"instruction", "input"?, "output", "system"?, "history"?: [[question, answer]]}
 prompt-completion  {"prompt", "completion", "system"?, "tools"?}; each a text or a list of messages
+text               {"text"}: a plain text without question and answer, for continued pre-training
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tunesmith.core.records import Example, Message, Reply, Role
+from tunesmith.core.records import Document, Example, Message, Reply, Role
 from tunesmith.core.registry import nearest
 from tunesmith.curate.messages import chat_message, clean, nested, sharegpt_message
 from tunesmith.curate.place import Place, kind_of, shown
@@ -117,6 +118,19 @@ def prompt_completion(row: Row, place: Place) -> Example:
     return _example([*asked, *_side(row, "completion", "assistant", place)], row, place)
 
 
+def plain_text(row: Row, place: Place) -> Example:
+    """Plain text: all of it is trained."""
+    value = _needed(row, "text", place)
+    if not isinstance(value, str):
+        raise place.error(
+            f"text is {kind_of(value)}, not a text: {shown(value)}",
+            field="text",
+            rule="a row of plain text has one text",
+            fix="write it as a string, or remove the row",
+        )
+    return Example(messages=(), target=Document(text=clean(value, place, "text")), source=place.source)
+
+
 def _side(row: Row, name: str, role: Role, place: Place) -> list[Message]:
     value = _needed(row, name, place)
     if isinstance(value, list) and value and all(isinstance(turn, dict) and "role" in turn for turn in value):
@@ -141,6 +155,7 @@ FIELDS: Mapping[str, frozenset[str]] = {
     "sharegpt": frozenset({"conversations", "system", "tools"}),
     "alpaca": frozenset({"instruction", "input", "output", "history", "system", "tools"}),
     "prompt-completion": frozenset({"prompt", "completion", "system", "tools"}),
+    "text": frozenset({"text"}),
 }
 """Format → the fields that are read."""
 
@@ -149,5 +164,6 @@ BUILDERS: Mapping[str, Build] = {
     "sharegpt": sharegpt,
     "alpaca": alpaca,
     "prompt-completion": prompt_completion,
+    "text": plain_text,
 }
 """Format → builder: the whole table of shapes that become examples."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from tunesmith.core.errors import DataError
 from tunesmith.core.records import Example, Split
-from tunesmith.curate.config import Config
+from tunesmith.curate.config import Config, DatasetSpec
 from tunesmith.curate.keys import prompt_key
 
 
@@ -34,7 +35,7 @@ def assign(examples: Sequence[Example], config: Config) -> tuple[Example, ...]:
 
 def _shares(config: Config) -> tuple[float, float]:
     """Shares of validation and test among the rows without a split of their own."""
-    given = {spec.split for spec in config.datasets}
+    given = {spec.split for spec in config.datasets if spec.replay is None}
     if None not in given:
         return 0.0, 0.0
     return 0.0 if "validation" in given else config.val_size, 0.0 if "test" in given else config.test_size
@@ -56,7 +57,8 @@ def must_have_rows(examples: Sequence[Example], config: Config) -> None:
     """
     validation, test = _shares(config)
     wanted: tuple[Split, ...] = ("train", "validation", "test")
-    rows = Counter(example.split for example in examples)
+    replayed = [spec for spec in config.datasets if spec.replay is not None]
+    rows = Counter(example.split for example in examples if not any(comes_from(example, spec) for spec in replayed))
     empty = [name for name in wanted if not rows[name]]
     if not empty:
         return
@@ -65,7 +67,7 @@ def must_have_rows(examples: Sequence[Example], config: Config) -> None:
     options = [name for name, share in (("val_size", validation), ("test_size", test)) if share]
     if options:
         fix += f", or change {' and '.join(options)}"
-        pinned = any(spec.split for spec in config.datasets)
+        pinned = any(spec.split or spec.replay for spec in config.datasets)
         seed = None if pinned else _working_seed(questions, validation, test, set(wanted))
         fix += f"; for a first try with so few rows: split_seed: {seed}" if seed is not None else ""
     raise DataError(
@@ -76,6 +78,12 @@ def must_have_rows(examples: Sequence[Example], config: Config) -> None:
         f"(val_size {config.val_size:g}, test_size {config.test_size:g})",
         fix=fix,
     )
+
+
+def comes_from(example: Example, spec: DatasetSpec) -> bool:
+    """Whether a row stands in this file, or in a file of this folder."""
+    path = example.source.path
+    return path == spec.path or Path(path).parent == Path(spec.path)
 
 
 def _working_seed(questions: Sequence[str], validation: float, test: float, wanted: set[Split]) -> int | None:

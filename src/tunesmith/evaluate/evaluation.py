@@ -55,12 +55,13 @@ def run(
 
     if not samplers:
         raise InputError("there is no model to evaluate", rule="an evaluation takes one model or more", fix="name one")
+    examples, set_aside = _of_one_kind(examples)
     wanted = rows.survey(examples, rows.load_schema(config.json_schema))
     metrics = metrics_for(wanted)
     primary, reason = _primary(config, wanted, metrics)
     models = _identities(samplers)
     scores = _once(models, lambda i: _score(samplers[i], models[i].name, examples, emit))
-    limit, limit_reason = _limit(config, wanted, scores, answer_tokens)
+    limit, limit_note = _limit(config, wanted, scores, answer_tokens)
     params = _params(config, limit)
     answers = _once(models, lambda i: _answer(samplers[i], models[i].name, examples, params, emit))
     scored = [
@@ -84,8 +85,7 @@ def run(
         sentence=sentence,
         notes=(
             f"Decided by {wording.term(primary).title}, {reason}.",
-            f"Answers end after {limit} tokens: {limit_reason}.",
-            *_notes(config, wanted),
+            *_notes(limit_note, config, wanted, set_aside),
         ),
     )
     return report.model_copy(update={"report_id": digest_of(report.model_dump(exclude={"created_at"}))[:16]})
@@ -128,10 +128,18 @@ def _score(sampler: Sampler, name: str, examples: Sequence[Example], emit: Emit)
 
 def _answer(
     sampler: Sampler, name: str, examples: Sequence[Example], params: SamplingParams, emit: Emit
-) -> list[Completion]:
+) -> Sequence[Completion | None]:
+    if examples[0].is_document:  # all are then, and a text asks nothing
+        return [None] * len(examples)
     answers = sampler.sample([example.prompt for example in examples], params, _ticks(f"answering with {name}", emit))
     _check_count(name, "answers", len(answers), len(examples))
     return answers
+
+
+def _of_one_kind(examples: Sequence[Example]) -> tuple[Sequence[Example], int]:
+    """The rows with a question and the number of plain texts beside them; texts only where no row asks."""
+    asking = [example for example in examples if not example.is_document]
+    return (asking, len(examples) - len(asking)) if asking else (examples, 0)
 
 
 def _check_count(name: str, what: str, found: int, asked: int) -> None:
@@ -183,9 +191,11 @@ def _primary(config: Config, wanted: Wanted, metrics: Sequence[Metric]) -> tuple
 def _limit(
     config: Config, wanted: Wanted, scores: Sequence[Sequence[Score]], answer_tokens: Sequence[int] | None
 ) -> tuple[int, str]:
-    """Most tokens of an answer, and where the number comes from."""
+    """Most tokens of an answer, and a note on where the number comes from."""
+    if wanted.kind == "document":
+        return 1, "Nothing was generated: plain text asks nothing."
     if config.max_new_tokens != "auto":
-        return config.max_new_tokens, "set by max_new_tokens"
+        return config.max_new_tokens, f"Answers end after {config.max_new_tokens} tokens: set by max_new_tokens."
     if answer_tokens is not None and len(answer_tokens) != len(wanted.texts):
         raise InputError(
             f"answer_tokens has {len(answer_tokens)} numbers for {len(wanted.texts)} rows",
@@ -200,11 +210,17 @@ def _limit(
         lengths = [math.ceil(len(text) / CHARACTERS_PER_TOKEN) for text in wanted.texts]
         source = "tokens, estimated from its characters"
     limit = math.ceil(SPARE_LENGTH * max(lengths)) + SPARE_TOKENS
-    return limit, f"{SPARE_LENGTH:g} times the longest wanted answer ({max(lengths)} {source}) plus {SPARE_TOKENS}"
+    reason = f"{SPARE_LENGTH:g} times the longest wanted answer ({max(lengths)} {source}) plus {SPARE_TOKENS}"
+    return limit, f"Answers end after {limit} tokens: {reason}."
 
 
-def _notes(config: Config, wanted: Wanted) -> list[str]:
-    notes = []
+def _notes(limit_note: str, config: Config, wanted: Wanted, set_aside: int) -> list[str]:
+    notes = [limit_note]
+    if set_aside:
+        notes.append(
+            f"Not measured: {set_aside} held-out plain texts. Rows with a question decide; "
+            "evaluate the texts in a file of their own."
+        )
     if config.equivalence_margin:
         margin = f"{100 * config.equivalence_margin:g}"
         notes.append(
@@ -265,7 +281,7 @@ def _verdict(
 def _items(
     examples: Sequence[Example],
     models: Sequence[ModelIdentity],
-    answers: Sequence[Sequence[Completion]],
+    answers: Sequence[Sequence[Completion | None]],
     scored: Sequence[Scored],
     metrics: Sequence[Metric],
 ) -> tuple[ItemResult, ...]:
@@ -278,8 +294,8 @@ def _items(
             source=str(example.source),
             prompt=_question(example),
             reference=example.target.text,
-            answers={model.name: answers[k][i].text for k, model in enumerate(models)},
-            finish_reasons={model.name: answers[k][i].finish_reason for k, model in enumerate(models)},
+            answers={m.name: answer.text for k, m in enumerate(models) if (answer := answers[k][i])},
+            finish_reasons={m.name: answer.finish_reason for k, m in enumerate(models) if (answer := answers[k][i])},
             scores={
                 model.name: {name: column[i] for name, column in values[k].items()} for k, model in enumerate(models)
             },

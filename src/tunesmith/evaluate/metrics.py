@@ -9,7 +9,7 @@ Arrays: ``sums`` has shape (..., k), the k counts of a metric; the score has sha
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -78,12 +78,16 @@ class Metric:
 
 
 def metrics_for(wanted: Wanted) -> list[Metric]:
-    """All metrics, those of each JSON field included, in the order of the report."""
+    """All metrics, those of each JSON field included, in the order of the report. Plain text has perplexity alone."""
+    if wanted.kind == "document":
+        return [m if m.name == "perplexity" else replace(m, unfit=_no_question) for m in (*_TEXT, *_ALWAYS)]
     return [*_JSON, *(_field(name) for name in wanted.fields), *_TEXT, *_ALWAYS]
 
 
 def primary_for(wanted: Wanted) -> tuple[str, str]:
     """The metric that decides when none was chosen, and the reason."""
+    if wanted.kind == "document":
+        return "perplexity", "because the rows are plain text: how likely the model finds it is all there is to judge"
     if wanted.kind == "json":
         return "field_f1", (
             "because the wanted answers are JSON: every field counts, and an answer that is not JSON has none right"
@@ -96,6 +100,10 @@ def primary_for(wanted: Wanted) -> tuple[str, str]:
         "because the wanted answers are free text: chrF judges the text that people get, in any language, "
         "where perplexity only judges how likely the model finds the wanted text"
     )
+
+
+def _no_question(wanted: Wanted) -> str:
+    return "plain text asks nothing, so there is no answer to judge"
 
 
 def _unless_json(wanted: Wanted) -> str:

@@ -210,6 +210,9 @@ def _item(report: Report, item: ItemResult, title: str) -> dict[str, Any]:
     voices = []
     for place, model in enumerate(report.models):
         score = wording.value_text(metric, item.scores[model.name].get(metric))
+        if model.name not in item.answers:  # a plain text, which nobody answered
+            voices.append({"name": model.name, "kind": "after" if place else "before", "pieces": [], "score": score})
+            continue
         cut = item.finish_reasons[model.name] != "stop"
         kind = "before" if place == 0 and len(report.models) > 1 else "after"
         pieces = _pieces(item.answers[model.name], item.reference)

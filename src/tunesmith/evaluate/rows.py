@@ -14,7 +14,8 @@ from tunesmith.core.records import Completion, Example, Score
 from tunesmith.text import graders
 from tunesmith.text.graders import JsonSchema, Overlap
 
-Kind = Literal["json", "label", "text"]
+Kind = Literal["json", "label", "text", "document"]
+"""Document: plain texts, which ask nothing."""
 
 LONGEST_LABEL = 4
 """Words up to which wanted answers count as labels, judged by exact match alone."""
@@ -64,6 +65,8 @@ def survey(examples: Sequence[Example], schema: JsonSchema | None) -> Wanted:
     """
     _check(examples)
     texts = tuple(example.target.text for example in examples)
+    if all(example.is_document for example in examples):
+        return Wanted(texts, "document", None)
     values = tuple(value for text in texts if (value := _structure(text)) is not None)
     if len(values) < len(texts):
         short = all(len(graders.words(text)) <= LONGEST_LABEL for text in texts)
@@ -82,9 +85,11 @@ def survey(examples: Sequence[Example], schema: JsonSchema | None) -> Wanted:
     )
 
 
-def grade(wanted: Wanted, index: int, completion: Completion, score: Score) -> Row:
-    """Judge the answer to row ``index``."""
+def grade(wanted: Wanted, index: int, completion: Completion | None, score: Score) -> Row:
+    """Judge the answer to row ``index``; a plain text has none."""
     reference = wanted.texts[index]
+    if completion is None:
+        return Row(reference, "", False, 0, score.logprobs)
     row = Row(
         reference, completion.text, completion.finish_reason == "stop", completion.completion_tokens, score.logprobs
     )
@@ -140,7 +145,7 @@ def _check(examples: Sequence[Example]) -> None:
         )
     for example in examples:
         if not example.target.text.strip():
-            calls = bool(example.target.message.tool_calls)
+            calls = not example.is_document and bool(example.target.message.tool_calls)
             raise DataError(
                 "the wanted answer is a tool call" if calls else "the wanted answer is empty",
                 where=str(example.source),

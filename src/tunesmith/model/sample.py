@@ -90,39 +90,45 @@ class LocalSampler:
         return GenerationRequest(request_id, tokens, params, self.renderer.stop_ids, self.adapter)
 
     def score(self, examples: Sequence[Example], progress: Progress | None = None) -> list[Score]:
-        """Log-probabilities of the final answer's tokens, stop token included.
+        """Log-probabilities of the final answer's tokens, stop token included; of a plain text, of all its tokens.
 
         Raises:
             DataError: a row is longer than the model's context.
         """
-        rows: list[tuple[Example, tuple[int, ...], int]] = []
-        for example in examples:
-            last = self.renderer.example(example)[-1]
-            span = last.spans[-1]
-            if span.end > self.engine.context_length:
-                raise DataError(
-                    f"the row has {span.end} tokens, and the model takes {self.engine.context_length}",
-                    where=str(example.source),
-                    rule="question and answer fit into the model's context; nothing is cut",
-                    fix="shorten the row, or leave it out of the file",
-                )
-            rows.append((example, last.tokens[: span.end], span.start))
-        scores: list[Score] = []
+        rows = [(number, ids, first) for number, example in enumerate(examples) for ids, first in self._scored(example)]
+        found: list[list[float]] = [[] for _ in examples]
         start = 0
         while start < len(rows):
             end, tokens = start, 0
             while end < len(rows) and (end == start or tokens + len(rows[end][1]) <= SCORE_TOKENS):
                 tokens += len(rows[end][1])
                 end += 1
-            spans = [(row, first) for _, row, first in rows[start:end]]
-            for (example, _, _), values in zip(
-                rows[start:end], answer_logprobs(self.engine.base, spans, self.adapter), strict=True
-            ):
-                scores.append(Score(example_id=example.id, logprobs=tuple(values), characters=len(example.target.text)))
+            spans = [(ids, first) for _, ids, first in rows[start:end]]
+            values = answer_logprobs(self.engine.base, spans, self.adapter)
+            for (number, _, _), part in zip(rows[start:end], values, strict=True):
+                found[number] += part
             start = end
             if progress:
                 progress(start, len(rows))
-        return scores
+        return [
+            Score(example_id=example.id, logprobs=tuple(values), characters=len(example.target.text))
+            for example, values in zip(examples, found, strict=True)
+        ]
+
+    def _scored(self, example: Example) -> list[tuple[tuple[int, ...], int]]:
+        """Ids to run and the first one to score: the final answer, or all of a plain text in pieces."""
+        last = self.renderer.example(example)[-1]
+        if example.is_document:
+            return [(piece.tokens, 1) for piece in last.cut(min(self.engine.context_length, SCORE_TOKENS))]
+        span = last.spans[-1]
+        if span.end > self.engine.context_length:
+            raise DataError(
+                f"the row has {span.end} tokens, and the model takes {self.engine.context_length}",
+                where=str(example.source),
+                rule="question and answer fit into the model's context; nothing is cut",
+                fix="shorten the row, or leave it out of the file",
+            )
+        return [(last.tokens[: span.end], span.start)]
 
 
 def answer_logprobs(base: Base, rows: Sequence[tuple[Sequence[int], int]], adapter: str = BASE) -> list[list[float]]:

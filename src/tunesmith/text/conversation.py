@@ -88,15 +88,18 @@ def refuse_control_tokens(
     pattern: re.Pattern[str] | None, messages: Sequence[Message], tools: Sequence[object] | None
 ) -> None:
     """Raise InputError when a text holds the spelling of a control token: it would become that token."""
-    if pattern is None:
-        return
     for place, text in _texts(messages, tools):
-        if found := pattern.search(text):
-            raise InputError(
-                f"the control token {found[0]!r} stands in the text of {place}",
-                rule="control tokens come from the chat template only; in a text they would end or forge a turn",
-                fix="remove it, or break it up with a space",
-            )
+        refuse_spelled_tokens(pattern, f"the text of {place}", text)
+
+
+def refuse_spelled_tokens(pattern: re.Pattern[str] | None, place: str, text: str) -> None:
+    """Raise InputError when a text holds the spelling of a control token: it would become that token."""
+    if pattern is not None and (found := pattern.search(text)):
+        raise InputError(
+            f"the control token {found[0]!r} stands in {place}",
+            rule="control tokens come from the renderer only; in a text they would end it, or forge a turn",
+            fix="remove it, or break it up with a space",
+        )
 
 
 def _texts(messages: Sequence[Message], tools: Sequence[object] | None) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,9 @@ from tunesmith.core.errors import ConfigError, ModelError
 from tunesmith.text.builtin import NAMES, builtin
 from tunesmith.text.tokenizer import Tokenizer, read_json
 
+END_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<｜end▁of▁sentence｜>")
+"""Tokens that stand between the texts of pre-training: GPT-2 and Qwen, Llama 3, Llama 2, Gemma, DeepSeek."""
+
 Sources = dict[str, tuple[str, str]]
 """Template name → its text and the file that it came from."""
 
@@ -68,6 +71,19 @@ def eos_ids(folder: Path, tokenizer: Tokenizer) -> set[int]:
         value = config.get("eos_token_id")
         ids.update(value if isinstance(value, list) else [value])
     return {id for id in tokenizer.added.values() if id in ids}
+
+
+def end_of_text(tokenizer: Tokenizer, stop_ids: frozenset[int], turn_end: int) -> int:
+    """Id of the token that ends a plain text: one that stops generation, or the model would never stop after it.
+
+    A stop token that is known to end texts, where the model has one (chat models may name their end of turn as eos);
+    else the tokenizer's eos; else the end of a turn.
+    """
+    for name in END_OF_TEXT:
+        if (id := tokenizer.control.get(name)) is not None and id in stop_ids:
+            return id
+    eos = tokenizer.eos_id
+    return eos if eos is not None and eos in stop_ids else turn_end
 
 
 def _own(folder: Path) -> Sources:

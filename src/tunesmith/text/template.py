@@ -20,10 +20,17 @@ from pathlib import Path
 from typing import Literal, final
 
 from tunesmith.core.errors import ConfigError, DataError, InputError, ModelError
-from tunesmith.core.records import Example, Message, Span, TokenizedExample, digest_of
-from tunesmith.text.conversation import View, control_pattern, plain_tools, refuse_control_tokens, view
+from tunesmith.core.records import Document, Example, Message, Span, TokenizedExample, digest_of
+from tunesmith.text.conversation import (
+    View,
+    control_pattern,
+    plain_tools,
+    refuse_control_tokens,
+    refuse_spelled_tokens,
+    view,
+)
 from tunesmith.text.sandbox import RESERVED, ChatTemplate
-from tunesmith.text.sources import eos_ids, find_templates
+from tunesmith.text.sources import end_of_text, eos_ids, find_templates
 from tunesmith.text.stream import Piece, Stream, pieces
 from tunesmith.text.tokenizer import Tokenizer
 
@@ -75,6 +82,9 @@ class _Turn:
 class TemplateRenderer:
     """Implements ``core.protocols.Renderer``. Make one with ``load_renderer``; threads may share it.
 
+    Attributes:
+        text_end: id of the token that ends a plain text.
+
     Args:
         tokenizer: the tokenizer beneath.
         templates: "default" and, where the model has one, "tool_use" for conversations with tools.
@@ -94,7 +104,9 @@ class TemplateRenderer:
         self._templates = dict(templates)
         self._control = control_pattern(tokenizer.control)
         self._refuse_double_bos()
-        self._stop_ids = frozenset(eos) | {self._turn_end()}
+        turn_end = self._turn_end()
+        self._stop_ids = frozenset(eos) | {turn_end}
+        self.text_end = end_of_text(tokenizer, self._stop_ids, turn_end)
 
     @property
     def chat_template(self) -> str:
@@ -117,6 +129,11 @@ class TemplateRenderer:
                 "stop_ids": sorted(self._stop_ids),
             }
         )
+
+    @property
+    def row_digest(self) -> str:
+        """Identity of all that decides ids and weights of training rows: equal digests give equal rows."""
+        return digest_of([self.digest, self.train_on, self.text_end])
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -144,13 +161,16 @@ class TemplateRenderer:
         """Ids and weights of a training row.
 
         One row in general. Where the template renders an earlier answer otherwise than it was given (reasoning is
-        dropped, say), one row for each trained answer, each as the model meets it when it is asked.
+        dropped, say), one row for each trained answer, each as the model meets it when it is asked. Of a plain text
+        every token is trained, and the end-of-text token after it; it comes as one row, however long.
 
         Raises:
             DataError: nothing in the row is trained, a trained answer is empty, a text holds the spelling of a control
                 token, or the template does not take the conversation or would leave a part of it out.
         """
         try:
+            if isinstance(example.target, Document):
+                return [self._document(example.id, example.target.text)]
             return self._rows(example)
         except InputError as error:
             raise DataError(error.what, where=str(example.source), rule=error.rule, fix=error.fix) from error
@@ -170,6 +190,14 @@ class TemplateRenderer:
     def pieces(self, row: TokenizedExample) -> list[Piece]:
         """The row token by token: text (control tokens included) and whether it is trained."""
         return pieces(self.tokenizer, row.tokens, row.weights)
+
+    def _document(self, example_id: str, text: str) -> TokenizedExample:
+        """A plain text as one row, however long; nothing stands before its first token to predict that from."""
+        if not text.strip():
+            raise InputError("the text is empty", rule="a plain text has words to train on", fix="remove the row")
+        refuse_spelled_tokens(self._control, "the text", text)
+        tokens = (*self.text(text), self.text_end)
+        return TokenizedExample(example_id=example_id, tokens=tokens, weights=(0.0, *([1.0] * (len(tokens) - 1))))
 
     def _talk(self, messages: Sequence[Message], tools: Sequence[object]) -> _Talk:
         if not messages:

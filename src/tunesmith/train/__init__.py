@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.train.config import AdapterConfig, Config, refuse_unread
+from tunesmith.train.order import parts_of
 from tunesmith.train.output import refuse_finished, weights_folder
 from tunesmith.train.schedule import auto_learning_rate
 from tunesmith.train.space import SweepConfig
@@ -23,6 +24,7 @@ __all__ = [
     "auto_learning_rate",
     "claim_sweep",
     "finished",
+    "parts_of",
     "refuse_finished",
     "refuse_unread",
     "run",

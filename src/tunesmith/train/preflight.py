@@ -11,11 +11,13 @@ import torch
 from tunesmith.core.artifacts import Estimate
 from tunesmith.core.errors import TrainingError
 from tunesmith.core.records import TokenizedExample
+from tunesmith.core.rows import lengths
 from tunesmith.model import device
 from tunesmith.model.adapted import linear_layers, shape_of
 from tunesmith.model.batch import pack
 from tunesmith.model.load import Base
 from tunesmith.model.trainable import Trainable
+from tunesmith.train import mix
 from tunesmith.train.loop import Loss, Plan, accumulate
 from tunesmith.train.order import micro_batches
 
@@ -32,7 +34,8 @@ def estimate(base: Base, trainable: Trainable, loss: Loss, rows: Sequence[Tokeni
     Raises:
         TrainingError: the longest batch cannot fit into the memory that is free; the message has the numbers.
     """
-    longest = sorted(rows, key=lambda row: -len(row.tokens))[: plan.micro_batch]
+    sizes = lengths(rows)
+    longest = [rows[i] for i in sorted(range(len(rows)), key=lambda i: -sizes[i])[: plan.micro_batch]]
     _require_room(base, trainable, sum(len(row.tokens) for row in longest))
     with torch.random.fork_rng():
         rate = _rate(base, trainable, loss, longest, rows, plan)
@@ -66,9 +69,8 @@ def _rate(
 def _extrapolate(
     base: Base, trainable: Trainable, rows: Sequence[TokenizedExample], plan: Plan, rate: float
 ) -> Estimate:
-    share = plan.total_steps / plan.order.steps_per_epoch
-    tokens = int(sum(len(row.tokens) for row in rows) * share)
-    targets = int(sum(row.trained_tokens for row in rows) * share)
+    sets = mix.shares(plan.order, rows, plan.total_steps)
+    tokens, targets = sum(one.tokens for one in sets), sum(one.target_tokens for one in sets)
     seconds = tokens / rate
     peak = device.peak_memory()
     return Estimate(
@@ -79,6 +81,7 @@ def _extrapolate(
         seconds=(seconds * (1 - SPREAD), seconds * (1 + SPREAD)),
         peak_memory_bytes=(peak, int(peak * (1 + SPREAD)) + reload_bytes(base)),
         tokens_per_second=rate,
+        sets=sets,
     )
 
 

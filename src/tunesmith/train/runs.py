@@ -27,10 +27,10 @@ from tunesmith.model.load import Base, fingerprint
 from tunesmith.model.lora import LoRASpec
 from tunesmith.model.resolve import CARD, TEMPLATE
 from tunesmith.model.trainable import Options, Trainable, make_trainable
-from tunesmith.train import checkpoint, verify
+from tunesmith.train import checkpoint, mix, verify
 from tunesmith.train.config import AdapterConfig, Config
 from tunesmith.train.loop import Loss, Plan, State, make_optimiser, train, validation_loss
-from tunesmith.train.order import Order
+from tunesmith.train.order import Order, Part
 from tunesmith.train.output import RECORD, prepare_output, refuse_finished, weights_folder
 from tunesmith.train.preflight import estimate
 from tunesmith.train.sft import loss as sft_loss
@@ -41,11 +41,12 @@ TASKS: Mapping[str, Loss] = {"sft": sft_loss}
 
 @dataclass(frozen=True)
 class Rows:
-    """Tokenised training and validation rows, and the digest of the data set that they come from."""
+    """Tokenised training and validation rows, the digest of the data set, and its parts in the order of ``train``."""
 
     train: Sequence[TokenizedExample]
     validation: Sequence[TokenizedExample]
     dataset_digest: str
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,8 @@ def run(config: Config, adapter: AdapterConfig, rows: Rows, context: Context) ->
     _resume(run_, output / "checkpoints")
     planned = estimate(context.base, run_.trainable, run_.loss, rows.train, run_.plan)
     context.emit(Note(text=plan_sentence(planned.seconds, planned.peak_memory_bytes, planned.steps, planned.tokens)))
+    if rows.parts:
+        context.emit(Note(text=f"data: {mix.sentence(planned.sets)}"))
     try:
         _train(run_)
         record = _finish(run_)
@@ -199,7 +202,7 @@ def _begin(config: Config, adapter: AdapterConfig, rows: Rows, context: Context)
     if base.way.alone:
         context.emit(Note(text=f"packing: {verify.packing_sentence(base)}; slower, and as exact"))
     before = _Before(trainable.master.clone(), verify.canaries(base, context.renderer, ""))
-    plan = make_plan(config, len(rows.train))
+    plan = make_plan(config, len(rows.train), rows.parts)
     checks = [
         verify.mask_coverage(rows.train),
         verify.stop_trained(rows.train, context.renderer.stop_ids),
@@ -225,9 +228,9 @@ def _options(config: Config, adapter: AdapterConfig) -> Options:
     return Options(lora, config.seed, config.model, adapter.num_virtual_tokens, adapter.bottleneck_size)
 
 
-def make_plan(config: Config, rows: int) -> Plan:
-    """The steps that a configuration means for this many training rows."""
-    order = Order(rows, config.per_device_train_batch_size * config.gradient_accumulation_steps, config.seed)
+def make_plan(config: Config, rows: int, parts: tuple[Part, ...] = ()) -> Plan:
+    """The steps that a configuration means for this many training rows, which come from ``parts``."""
+    order = Order(rows, config.per_device_train_batch_size * config.gradient_accumulation_steps, config.seed, parts)
     total = order.total_steps(config.num_train_epochs, config.max_steps)
     per_epoch = math.ceil(order.steps_per_epoch / 5)
     every = config.eval_steps if isinstance(config.eval_steps, int) else min(200, max(5, per_epoch))
@@ -381,6 +384,9 @@ def _finish(run_: _Run) -> RunRecord:
 
 def _record(run_: _Run, best: Path) -> RunRecord:
     state, context = run_.state, run_.context
+    sets = mix.shares(run_.plan.order, run_.rows.train, state.step) if run_.rows.parts else ()
+    if sets:
+        run_.checks.append(mix.as_planned(sets, state.tokens, state.target_tokens))
     digest = adapter_digest(best) if run_.trainable.is_adapter else fingerprint(best)
     return RunRecord(
         run_id=run_id(run_.identity()),
@@ -402,5 +408,6 @@ def _record(run_: _Run, best: Path) -> RunRecord:
         peak_memory_bytes=device.peak_memory(),
         adapter_digest=digest,
         checks=tuple(run_.checks),
+        sets=sets,
         stopped=state.stopped,
     )

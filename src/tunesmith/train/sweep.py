@@ -144,7 +144,7 @@ class Search:
     settings: Settings
     knobs: tuple[Knob, ...]
     rows: int
-    """Training rows, which the validations of a trial are spread over."""
+    """Rows that an epoch shows, which the validations of a trial are spread over."""
     evaluate: Evaluate
     emit: Emit = ignore
     clock: Callable[[], float] = time.monotonic

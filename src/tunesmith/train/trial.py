@@ -54,7 +54,8 @@ def search(
         measure(trial, chosen.stage("adapter", AdapterConfig), rows, context, watch)
 
     folder = claim_sweep(settings)
-    todo = Search(settings, make_space(settings), len(rows.train), evaluate, emit)
+    per_epoch = sum(part.per_epoch for part in rows.parts) or len(rows.train)
+    todo = Search(settings, make_space(settings), per_epoch, evaluate, emit)
     config, adapter = settings.stage("train", Config), settings.stage("adapter", AdapterConfig)
     common = identity(config, adapter, rows.dataset_digest, open_base(), renderer)
     record = run_sweep(todo, new_record(todo, str(folder), common), Budget.of(asked, emit), workspace, fresh)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from tunesmith.core import rows as columns
 from tunesmith.core.artifacts import Canary, Check
 from tunesmith.core.protocols import Renderer
 from tunesmith.core.records import TokenizedExample
@@ -49,22 +50,17 @@ def largest_difference(before: Sequence[Canary], after: Sequence[Canary]) -> flo
 
 def mask_coverage(rows: Sequence[TokenizedExample]) -> Check:
     """Every row has trained tokens; says what share of all tokens that is."""
-    tokens = sum(len(row.tokens) for row in rows)
-    trained = sum(row.trained_tokens for row in rows)
-    empty = sum(row.trained_tokens == 0 for row in rows)
+    counts = columns.trained(rows)
+    tokens, trained, empty = sum(columns.lengths(rows)), sum(counts), sum(count == 0 for count in counts)
     detail = f"{trained:,} of {tokens:,} tokens trained ({trained / tokens:.0%}); rows without any: {empty}"
     return Check(name="mask coverage", passed=empty == 0, detail=detail)
 
 
 def stop_trained(rows: Sequence[TokenizedExample], stop_ids: frozenset[int]) -> Check:
-    """Every trained turn ends in a stop token that is trained."""
-    spans = [(row, span) for row in rows for span in row.spans if any(row.weights[span.start : span.end])]
-    good = sum(row.tokens[span.end - 1] in stop_ids and row.weights[span.end - 1] > 0 for row, span in spans)
-    if not spans:
-        return Check(name="stop tokens", passed=None, detail="not measured: plain text has no turns")
-    return Check(
-        name="stop tokens", passed=good == len(spans), detail=f"{good} of {len(spans)} answers end in a trained stop"
-    )
+    """Every trained turn, and every plain text, ends in a stop token that is trained."""
+    found = [token in stop_ids and weight > 0 for token, weight in columns.endings(rows)]
+    detail = f"{sum(found)} of {len(found)} answers and texts end in a trained stop"
+    return Check(name="stop tokens", passed=all(found), detail=detail)
 
 
 def packing(base: Base) -> Check:
