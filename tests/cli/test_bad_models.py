@@ -181,10 +181,10 @@ def test_one_flipped_byte(desk: Desk, run: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("use_dora", True, "use_dora = True"),
+        ("use_qalora", True, "use_qalora = True"),
         ("modules_to_save", ["lm_head"], "modules_to_save = ['lm_head']"),
         ("bias", "all", "bias = 'all'"),
-        ("peft_type", "IA3", "peft_type = 'IA3'"),
+        ("peft_type", "VERA", "peft_type = 'VERA'"),
     ],
 )
 def test_adapter_with_an_unsupported_option(desk: Desk, run: Path, option: str, value: object, said: str) -> None:
@@ -227,7 +227,8 @@ def test_a_run_that_failed_a_check_answers_nobody(desk: Desk, run: Path) -> None
     (run / "run.json").write_text(json.dumps(record))
     for ran in uses(desk, run):
         error = refusal(ran)
-        assert error.what == f"the run in {run} failed a check: reload, last save: log-probabilities differ by 3"
+        name = record["checks"][-1]["name"]
+        assert error.what == f"the run in {run} failed a check: {name}: log-probabilities differ by 3"
         assert error.where == str(run / "run.json")
         assert error.fix == "train again with --fresh"
     assert desk.is_untouched()

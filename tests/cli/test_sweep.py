@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,7 +105,8 @@ def test_no_test_row_is_seen(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Non
         dataset = curated(*arguments, **named)  # type: ignore[arg-type]
         assert dataset.of("test")
         rows = tuple(Poison() if example.split == "test" else example for example in dataset.examples)
-        return curate.Dataset(dataset.card, rows)  # type: ignore[arg-type]
+        tokens = {**dataset.tokens, "test": [Poison()]}
+        return replace(dataset, examples=rows, tokens=tokens)  # type: ignore[arg-type]
 
     monkeypatch.setattr(curate, "run", poisoned)
     asked: list[str] = []
