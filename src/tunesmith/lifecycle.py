@@ -30,7 +30,7 @@ from tunesmith.core.events import Emit, Note, Stage, ignore
 from tunesmith.core.protocols import Sampler
 from tunesmith.core.records import Example, TokenizedExample
 from tunesmith.core.store import Workspace
-from tunesmith.model.resolve import CARD, Subject, context_of, model_facts, resolve_model, resolve_subject
+from tunesmith.model.resolve import CARD, Subject, context_of, resolve_model, resolve_subject, width_of
 from tunesmith.text.builtin import NAMES
 from tunesmith.text.template import TemplateRenderer
 
@@ -248,7 +248,7 @@ def _resolve_autos(settings: Settings, folder: Path) -> Settings:
             fix=f"set max_length: auto, or at most {context}; on_too_long: drop leaves longer rows out",
         )
     if config.learning_rate == "auto":
-        width = model_facts(folder).get("hidden_size")
+        width = width_of(folder)
         if not width:
             raise ConfigError(
                 "learning_rate: auto needs the width of the model, and its config.json has no hidden_size",
@@ -256,7 +256,7 @@ def _resolve_autos(settings: Settings, folder: Path) -> Settings:
                 rule="the automatic rate follows from the model's width",
                 fix="set learning_rate, for example 2e-4 for an adapter",
             )
-        rate, reason = training.auto_learning_rate(int(width), config.method)
+        rate, reason = training.auto_learning_rate(width, config.method)
         settings = settings.resolve("learning_rate", rate, reason)
     return settings
 

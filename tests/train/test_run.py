@@ -90,6 +90,7 @@ def test_every_check_was_measured_and_passed(finished: tuple[Path, RunRecord]) -
     assert {check.name: check.passed for check in record.checks} == {
         "mask coverage": True,
         "stop tokens": True,
+        "packing": True,
         "packing isolation": True,
         "reload, first save": True,
         "weights trained": True,

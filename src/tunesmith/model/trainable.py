@@ -121,7 +121,7 @@ def train_adapter(kind: str, spec: Spec, base: Base, options: Options) -> Traina
         adapter=TUNED,
         begin=begin,
         parameters=weights,
-        share=not options.lora.dropout and not base.router.virtual and not _drops(base.model),
+        share=not options.lora.dropout and not base.router.virtual and _shares(base),
     )
 
 
@@ -154,7 +154,7 @@ def train_full(base: Base, _options: Options) -> Trainable:
         adapter="",
         begin=lambda: None,
         parameters=dict(ordered),
-        share=not _drops(base.model),
+        share=_shares(base),
     )
 
 
@@ -176,8 +176,10 @@ def make_trainable(method: str, base: Base, options: Options) -> Trainable:
     return train_adapter(method, KINDS[method](options), base, options)
 
 
-def _drops(model: nn.Module) -> bool:
-    return any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules())
+def _shares(base: Base) -> bool:
+    """Packed, and without dropout, under which each document would draw its own."""
+    drops = any(isinstance(module, nn.Dropout) and module.p > 0 for module in base.model.modules())
+    return not base.way.alone and not drops
 
 
 def _groups(parts: Sequence[tuple[int, bool, float]]) -> list[Group]:

@@ -204,11 +204,14 @@ def _begin(config: Config, adapter: AdapterConfig, rows: Rows, context: Context)
     trainable = make_trainable(config.method, base, _options(config, adapter))
     if adapter.init_adapter:
         parent.begin_from(trainable, base, Path(adapter.init_adapter))
+    if base.way.alone:
+        context.emit(Note(text=f"packing: {verify.packing_sentence(base)}; slower, and as exact"))
     before = _Before(trainable.master.clone(), verify.canaries(base, context.renderer, ""))
     plan = make_plan(config, len(rows.train), rows.parts)
     checks = [
         verify.mask_coverage(rows.train),
         verify.stop_trained(rows.train, context.renderer.stop_ids),
+        verify.packing(base),
         verify.packing_isolation(base, rows.train),
     ]
     optimiser = make_optimiser(trainable, plan)

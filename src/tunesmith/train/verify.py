@@ -57,6 +57,18 @@ def stop_trained(rows: Sequence[TokenizedExample], stop_ids: frozenset[int]) -> 
     return Check(name="stop tokens", passed=all(found), detail=detail)
 
 
+def packing(base: Base) -> Check:
+    """How documents run: packed, or one at a time and why; proven against transformers' own logits at every load."""
+    return Check(name="packing", passed=True, detail=packing_sentence(base))
+
+
+def packing_sentence(base: Base) -> str:
+    """The same in words."""
+    if base.way.alone:
+        return f"one document per row, because {base.way.alone}"
+    return "packed rows give the logits of each document alone"
+
+
 def packing_isolation(base: Base, rows: Sequence[TokenizedExample]) -> Check:
     """Changing a token of one packed document leaves the next document's hidden states bit-identical."""
     if len(rows) < 2:
