@@ -107,6 +107,7 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
     settings = with_whole_paths(configuration.load(path, STAGES, overrides), path)
     method, adapter = settings.stage("train", training.Config).method, settings.stage("adapter", training.AdapterConfig)
     training.refuse_unread(method, adapter, settings.origins)
+    training.refuse_undeployable(method, adapter, settings.origins)
     return settings
 
 
@@ -157,6 +158,7 @@ def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Pr
     """
     config = settings.stage("train", training.Config)
     _require_files(settings)
+    settings = training.take_over(settings, workspace)
     emit(Stage(title="model", detail=config.model))
     folder = resolve_model(config.model, workspace, emit)
     renderer = serve.make_renderer(folder, config.chat_template, config.train_on)
@@ -346,7 +348,7 @@ def judge(project: Project) -> Report:
 
 def _evaluate(project: Project, samplers: Sequence[Sampler]) -> Report:
     config = project.settings.stage("evaluate", evaluate.Config)
-    rows = _once_each(project.dataset.of("test"), project.emit)
+    rows = once_each(project.dataset.of("test"), project.emit)
     return evaluate.run(config, samplers, rows, emit=project.emit, dataset_digest=project.dataset.card.digest)
 
 
@@ -401,17 +403,17 @@ def evaluate_models(
     """
     config = settings.stage("evaluate", evaluate.Config)
     evaluate.load_schema(config.json_schema)
-    examples = _once_each(tuple(curate.read(data)), emit)
+    examples = once_each(tuple(curate.read(data)), emit)
     opened = serve.open_samplers(names, workspace, emit)
     for subject, _ in opened:
-        _warn_of_trained_rows(subject, examples, emit)
+        warn_of_trained_rows(subject, examples, emit)
     digest = curate.content_digest(Path(data.path))
     report = evaluate.run(config, [sampler for _, sampler in opened], examples, emit=emit, dataset_digest=digest)
     workspace.put("report", report.report_id, report)
     return report
 
 
-def _once_each(examples: Sequence[Example], emit: Emit) -> tuple[Example, ...]:
+def once_each(examples: Sequence[Example], emit: Emit) -> tuple[Example, ...]:
     """A row that occurs twice would count double and make the intervals too narrow."""
     distinct = {example.id: example for example in examples}
     if len(distinct) < len(examples):
@@ -420,8 +422,9 @@ def _once_each(examples: Sequence[Example], emit: Emit) -> tuple[Example, ...]:
     return tuple(distinct.values())
 
 
-def _warn_of_trained_rows(subject: Subject, examples: Sequence[Example], emit: Emit) -> None:
-    lists = _lists_of_trained_rows(subject)
+def warn_of_trained_rows(subject: Subject, examples: Sequence[Example], emit: Emit) -> None:
+    """Say which rows a model was trained on; refuse when it was trained on all of them."""
+    lists = lists_of_trained_rows(subject)
     if not lists:
         if subject.adapter is not None or subject.renderer_digest:
             text = f"not checked whether {subject.name} was trained on these rows: give the run's folder to check it"
@@ -442,7 +445,7 @@ def _warn_of_trained_rows(subject: Subject, examples: Sequence[Example], emit: E
         emit(Note(text=f"{text}; the result flatters it", level="warning"))
 
 
-def _lists_of_trained_rows(subject: Subject) -> list[Path]:
+def lists_of_trained_rows(subject: Subject) -> list[Path]:
     """The lists of the run or the stored weights, and that of a base which was tuned before it."""
     base = Path(subject.base)
     tuned = (base, base.parent) if (base / CARD).is_file() else ()

@@ -8,7 +8,7 @@ from tunesmith import curate, evaluate
 from tunesmith import train as training
 from tunesmith.core.config import Settings
 from tunesmith.core.errors import ConfigError
-from tunesmith.model.resolve import context_of, model_facts
+from tunesmith.model.resolve import context_of, width_of
 from tunesmith.text.builtin import NAMES
 
 LONGEST_AUTO = 2048
@@ -72,7 +72,7 @@ def resolve_autos(settings: Settings, folder: Path) -> Settings:
             fix=f"set max_length: auto, or at most {context}; on_too_long: drop leaves longer rows out",
         )
     if config.learning_rate == "auto":
-        width = model_facts(folder).get("hidden_size")
+        width = width_of(folder)
         if not width:
             raise ConfigError(
                 "learning_rate: auto needs the width of the model, and its config.json has no hidden_size",
@@ -80,6 +80,6 @@ def resolve_autos(settings: Settings, folder: Path) -> Settings:
                 rule="the automatic rate follows from the model's width",
                 fix="set learning_rate, for example 2e-4 for an adapter",
             )
-        rate, reason = training.auto_learning_rate(int(width), config.method)
+        rate, reason = training.auto_learning_rate(width, config.method)
         settings = settings.resolve("learning_rate", rate, reason)
     return settings

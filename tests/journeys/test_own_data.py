@@ -20,6 +20,7 @@ from tests.project import BASE, CONFIG, HELD_OUT, ROWS, RUN, Project
 CHECKS = (
     "mask coverage",
     "stop tokens",
+    "packing",
     "packing isolation",
     "reload, first save",
     "weights trained",

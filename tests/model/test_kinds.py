@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -332,7 +333,7 @@ def test_virtual_tokens_beyond_the_context_are_refused(base: Base) -> None:
 
 
 def test_prefix_and_sliding_windows_are_refused(base: Base) -> None:
-    base.config.layer_types = ["sliding_attention", "full_attention"]
+    base.way = replace(base.way, windows=(8,))
     with pytest.raises(ConfigError, match="does not fit a model with sliding windows"):
         make_trainable("prefix", base, options("prefix"))
 

@@ -206,6 +206,7 @@ class TestModelFolders:
         with pytest.raises(ModelError, match="no chat template") as caught:
             load_renderer(folder)
         assert "chatml, plain or the path of a .jinja file" in caught.value.fix
+        assert "the tokenizer has the tokens of chatml" in caught.value.fix
 
     def test_template_file_wins(self, folder: Path) -> None:
         (folder / "chat_template.jinja").write_text(STRICT)

@@ -81,6 +81,7 @@ def test_every_check_was_measured_and_passed(finished: tuple[Path, RunRecord]) -
     assert {check.name: check.passed for check in record.checks} == {
         "mask coverage": True,
         "stop tokens": True,
+        "packing": True,
         "packing isolation": True,
         "reload, first save": True,
         "weights trained": True,
@@ -239,6 +240,6 @@ def test_packing_check_sees_contamination(tiny_model: Path, monkeypatch: pytest.
 
     base = load_base(tiny_model, torch.float32)
     assert verify.packing_isolation(base, job.rows().train).passed
-    whole = lambda lengths, device=None: attention.plan_layout([sum(lengths)], device)  # noqa: E731
+    whole = lambda lengths, device=None, shared=False: attention.plan_layout([sum(lengths)], device)  # noqa: E731
     monkeypatch.setattr(batch, "plan_layout", whole)
     assert verify.packing_isolation(base, job.rows().train).passed is False

@@ -101,7 +101,8 @@ def test_a_key_that_the_method_does_not_read_is_refused(
 def test_every_key_of_the_adapter_has_a_reader() -> None:
     from tunesmith.train.config import READ_BY
 
-    source = (Path(train.__file__).parent / "runs.py").read_text()
+    folder = Path(train.__file__).parent
+    source = (folder / "runs.py").read_text() + (folder / "config.py").read_text()
     assert set(READ_BY) <= set(train.AdapterConfig.model_fields)
     assert all(f"adapter.{key}" in source for key in train.AdapterConfig.model_fields)
 

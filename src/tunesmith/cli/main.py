@@ -30,6 +30,8 @@ VERBS = {
     "compare": "tunesmith.cli.eval:compare",
     "chat": "tunesmith.cli.chat:chat",
     "serve": "tunesmith.cli.serve:serve",
+    "merge": "tunesmith.cli.merge:merge",
+    "export": "tunesmith.cli.export:export",
     "doctor": "tunesmith.cli.doctor:doctor",
 }
 """Command → where its function, or its ``typer.Typer`` of subcommands, is found. Help lists them in this order."""

@@ -117,6 +117,8 @@ class RunRecord(Record):
     noticed: tuple[str, ...] = ()
     """Loss spikes, overfitting, memory that ran out: a sentence each."""
     adapter_digest: str = ""
+    parent_digest: str = ""
+    """Digest of the adapter that training went on from; "" when it began anew."""
     checks: tuple[Check, ...] = ()
     sets: tuple[SetShare, ...] = ()
     """What came from each data set, up to the last step."""
@@ -147,6 +149,8 @@ class AdapterCard(Record):
     canaries: tuple[Canary, ...] = ()
     files: Mapping[str, str] = {}
     """File name → SHA-256 of every file of the artifact."""
+    merged_from: str = ""
+    """Digest of the adapter that became part of these weights."""
 
 
 class Summary(Record):
@@ -221,6 +225,43 @@ class Report(Record):
     sentence: str
     notes: tuple[str, ...] = ()
     """What was chosen automatically and why, and what to know when reading the numbers."""
+
+
+class Difference(Record):
+    """How far apart the logits of two forms of one model are, on the same tokens."""
+
+    positions: int
+    largest: float
+    """Largest absolute difference of a logit."""
+    spread: float
+    """Standard deviation of the logits."""
+    relative: float
+    """``largest`` / ``spread``: the number that a threshold is about."""
+    agreement: float
+    """Share of positions at which both would choose the same token."""
+    kept: float | None = None
+    """1 − error / effect of the adapter, both as root mean squares; None where the adapter does nothing."""
+
+
+class Delivery(Record):
+    """A model made ready to leave: what was written, and how far it is from what was judged."""
+
+    schema_version: int = SCHEMA_VERSION
+    source: str
+    format: str
+    """safetensors, peft or gguf."""
+    number_format: str
+    path: str
+    size: int
+    """Bytes of all that was written."""
+    difference: Difference | None
+    """None where the very bytes were copied."""
+    max_difference: float
+    report: Report | None = None
+    """The delivered model against the judged one on the user's rows."""
+    refused: str = ""
+    """Why nothing was written; "" when it was."""
+    notes: tuple[str, ...] = ()
 
 
 class Release(Record):

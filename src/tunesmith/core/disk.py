@@ -323,6 +323,35 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def staged_file(target: Path) -> Iterator[Path]:
+    """A path to write, whose file takes the name ``target`` when the block ends without an error.
+
+    It lies in a folder of its own beside the target, where other temporary things may be put; that folder goes away
+    in any case. On an error the target is untouched.
+
+    Raises:
+        StorageError: full, read-only or not writable; or a folder stands there.
+    """
+    target = Path(os.path.realpath(target))
+    staging = target.with_name(f".{target.name}.new-{os.getpid()}-{secrets.token_hex(4)}")
+    with guarded(target):
+        if target.is_dir():
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _tidy(target)
+        staging.mkdir()
+    try:
+        with filling(staging, target):
+            yield staging / target.name
+        with guarded(target):
+            finish(staging)
+            os.replace(staging / target.name, target)
+            sync(target.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def filling(staging: Path, target: Path) -> Iterator[None]:
     """Code of others writes into ``staging``: its disk errors become ``StorageError`` about ``target``, others pass.
 

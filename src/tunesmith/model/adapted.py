@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from tunesmith.core.errors import ConfigError
+from tunesmith.core.errors import AdapterError, ConfigError
 from tunesmith.model.quant import Linear4
 from tunesmith.model.router import Router
 
@@ -60,18 +60,44 @@ class AdaptedLinear(nn.Module):
         return self.base.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (1, T, in) → (1, T, out)."""
+        """x (1, T, in) → (1, T, out); some architectures leave the 1 out.
+
+        Raises:
+            AdapterError: x has other rows than the T tokens of the step, so that nobody knows whose they are.
+        """
         if self.router.training is not None:
             update = self.adapters.get(self.router.training)
             if update is None:
                 return self.base(x)
             return update.train(self, x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
         y = self.base(x)
+        x, out = x.reshape(1, -1, x.shape[-1]), y.view(1, -1, y.shape[-1])
         for name, start, end in self.router.segments:
             update = self.adapters.get(name)
             if update is not None:
-                y[:, start:end] = update.apply(self, x[:, start:end], y[:, start:end])
+                _require_all_tokens(x.shape[1], self.router.segments[-1][2])
+                out[:, start:end] = update.apply(self, x[:, start:end], out[:, start:end])
         return y
+
+
+def close(layer: nn.Module) -> None:
+    """Say of a linear layer that an adapter on it would be passed by; see `tunesmith.model.exact.close_layers`."""
+    layer.tunesmith_closed = True  # type: ignore[assignment]
+
+
+def is_closed(layer: nn.Module) -> bool:
+    """Whether an adapter on this layer would be passed by."""
+    return "tunesmith_closed" in vars(layer)
+
+
+def _require_all_tokens(rows: int, tokens: int) -> None:
+    if rows != tokens:
+        raise AdapterError(
+            f"an adapted layer is given {rows} of {tokens} tokens",
+            where="lora_target_modules",
+            rule="an adapter knows its tokens by their place in the row, so each layer must see the whole row",
+            fix="leave the layers of single experts out of lora_target_modules",
+        )
 
 
 def shape_of(layer: nn.Module) -> tuple[int, int]:
@@ -99,9 +125,10 @@ def choose_targets(model: nn.Module, targets: str | tuple[str, ...]) -> list[str
     Raises:
         ConfigError: when nothing matches; the message lists the names that there are.
     """
-    names = [name for name, _ in linear_layers(model)]
-    if targets == "all-linear":
-        return names
+    layers = dict(linear_layers(model))
+    names = list(layers)
+    if targets == "all-linear":  # a single number for each token, such as a gate, has no rank to lower
+        return [name for name, layer in layers.items() if not is_closed(layer) and min(shape_of(layer)) > 1]
     if isinstance(targets, str):
         chosen = [name for name in names if _pattern(targets).fullmatch(name)]
     else:
@@ -143,12 +170,23 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def wrap(model: nn.Module, names: Sequence[str], router: Router) -> dict[str, AdaptedLinear]:
-    """Put an `AdaptedLinear` in place of each named linear layer (those wrapped before are kept); name → layer."""
+    """Put an `AdaptedLinear` in place of each named linear layer (those wrapped before are kept); name → layer.
+
+    Raises:
+        ConfigError: a layer that the model passes by.
+    """
     wrapped: dict[str, AdaptedLinear] = {}
     for name in names:
         parent_name, _, leaf = name.rpartition(".")
         parent = model.get_submodule(parent_name)
         module = parent.get_submodule(leaf)
+        if is_closed(module):
+            raise ConfigError(
+                f"lora_target_modules: {name} cannot carry an adapter in this architecture",
+                where="lora_target_modules",
+                rule="every token must pass through the layer; here its weights are used without it, or by some tokens",
+                fix='use method: lora with lora_target_modules: "all-linear", which leaves such layers out',
+            )
         if not isinstance(module, AdaptedLinear):
             assert isinstance(module, LINEAR), name
             module = AdaptedLinear(module, router)

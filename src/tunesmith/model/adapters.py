@@ -193,6 +193,12 @@ def attach(base: Base, name: str, adapter: Adapter) -> None:
     Raises:
         AdapterError: it was trained on another base, or its layers or shapes do not fit. Nothing is attached then.
     """
+    require_fit(base, adapter)
+    adapter.spec.place(base, name, adapter.weights)
+
+
+def require_fit(base: Base, adapter: Adapter) -> None:
+    """Raise AdapterError when an adapter was trained on another base, or its layers or shapes do not fit."""
     check_base(base, adapter)
     misfits = adapter.spec.misfits(base, adapter.weights)
     if misfits:
@@ -203,7 +209,6 @@ def attach(base: Base, name: str, adapter: Adapter) -> None:
             rule="every layer of the adapter must exist in the base with the same shape",
             fix="load the base that the adapter was trained on",
         )
-    adapter.spec.place(base, name, adapter.weights)
 
 
 def check_base(base: Base, adapter: Adapter) -> None:

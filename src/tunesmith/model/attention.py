@@ -13,7 +13,7 @@ A `Layout` travels through the transformers forward as the keyword ``layout``; t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Protocol
@@ -25,7 +25,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from tunesmith.model.router import Virtual
 
-IMPLEMENTATION = "tunesmith"
+IMPLEMENTATION, WITNESSED = "tunesmith", "tunesmith witnessed"
+"""The name of this attention in transformers, and of the same with every layer's mask shown to `Layout.witness`."""
 
 LONG_DOCUMENT = 640
 """From this many tokens on the fused kernel is faster than the padded block (`python -m benchmarks attention`)."""
@@ -34,12 +35,39 @@ WASTE = 1.25
 """A block may hold at most this many times the squared tokens of its documents."""
 
 
+@dataclass(frozen=True)
+class Extras:
+    """What a few architectures do to scores before the softmax.
+
+    ``softcap`` c: scores become c·tanh(scores / c), 0 where they don't (Gemma 2). ``sinks`` (H,): a learned score for
+    each head that takes its share of the softmax and gives no value (gpt-oss).
+    """
+
+    softcap: float = 0.0
+    sinks: torch.Tensor | None = None
+
+    def cap(self, scores: torch.Tensor) -> torch.Tensor:
+        """Scaled scores, capped."""
+        return torch.tanh(scores / self.softcap) * self.softcap if self.softcap else scores
+
+    def weights(self, scores: torch.Tensor, groups: int) -> torch.Tensor:
+        """Softmax in fp32 over the last side of (N, K, G, …, S), the sinks' share left out; H = K·G heads."""
+        scores = scores.float()
+        if self.sinks is None:
+            return torch.softmax(scores, dim=-1)
+        sinks = self.sinks.float().view(1, -1, groups, *(1,) * (scores.dim() - 4))
+        sinks = sinks.expand(scores.shape[:-1]).unsqueeze(-1)
+        return torch.softmax(torch.cat([scores, sinks], dim=-1), dim=-1)[..., :-1]
+
+
 class Cache(Protocol):
     """Keys and values of running sequences; see `tunesmith.model.engine`. ``prefill``: the new documents of a step."""
 
     prefill: Layout | None
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int) -> Tensor:
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int, extras: Extras | None
+    ) -> Tensor:
         """Store the new keys and values, return the attention output of the new queries (T, H, D)."""
         ...
 
@@ -82,7 +110,8 @@ class Layout:
     """Where the documents of a packed row begin and end, prepared once a step and shared by all layers.
 
     ``cells`` (T,) int64: where each token of the row stands in the concatenated cells of all blocks. ``prefixes``: the
-    trained keys and values that stand before each document; () where no document has any.
+    trained keys and values that stand before each document; () where no document has any. ``witness``: called by every
+    layer with its module, mask, window and options, under ``WITNESSED`` only.
     """
 
     lengths: tuple[int, ...]
@@ -91,6 +120,7 @@ class Layout:
     masks: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
     cache: Cache | None = None
     prefixes: tuple[Virtual | None, ...] = ()
+    witness: Callable[[torch.nn.Module, Any, int, dict[str, Any]], None] | None = None
 
     def mask(self, longest: int, window: int, before: int = 0) -> Tensor:
         """Boolean (S, before + S): True where a query (row) may not look at a key (column)."""
@@ -212,11 +242,20 @@ def _join(blocks: list[Tensor], layout: Layout) -> Tensor:
 
 
 def packed_attention(
-    layout: Layout, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float, window: int = 0
+    layout: Layout,
+    layer: int,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scaling: float,
+    window: int = 0,
+    extras: Extras | None = None,
 ) -> Tensor:
     """Attention of a packed row: q (T, H, D), k and v (T, K, D) → (T, H, D), each document by itself."""
     if any(layout.prefixes):
-        return _behind_prefixes(layout, layer, q, k, v, scaling, window)
+        return _behind_prefixes(layout, layer, q, k, v, scaling, window, extras)
+    if extras is not None:
+        return _step_by_step(layout, None, layer, q, k, v, scaling, window, extras)
     if window or max(layout.lengths) < LONG_DOCUMENT:
         return PackedAttention.apply(q, k, v, layout, scaling, window)
     outputs = []
@@ -232,7 +271,7 @@ def packed_attention(
 
 
 def _behind_prefixes(
-    layout: Layout, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float, window: int
+    layout: Layout, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float, window: int, extras: Extras | None
 ) -> Tensor:
     """Neighbouring documents with the same prefix make one part; each part attends to its prefix and to itself."""
     outputs, start = [], 0
@@ -242,47 +281,86 @@ def _behind_prefixes(
         start = rows.stop
         part = plan_layout(lengths, q.device)
         if prefix is None:
-            outputs.append(packed_attention(part, layer, q[rows], k[rows], v[rows], scaling, window))
+            outputs.append(packed_attention(part, layer, q[rows], k[rows], v[rows], scaling, window, extras))
         else:
-            outputs.append(_with_prefix(part, prefix, layer, q[rows], k[rows], v[rows], scaling))
+            own = (q[rows], k[rows], v[rows])
+            outputs.append(_step_by_step(part, prefix, layer, *own, scaling, 0, extras or Extras()))
     return torch.cat(outputs)
 
 
-def _with_prefix(
-    layout: Layout, prefix: Virtual, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float
+def _step_by_step(
+    layout: Layout,
+    prefix: Virtual | None,
+    layer: int,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scaling: float,
+    window: int,
+    extras: Extras,
 ) -> Tensor:
-    """Every query sees the whole prefix, and of its own document what came before it."""
-    outputs, count = [], prefix.count
+    """The general case, one operation after the other: scores may be capped, have sinks, or keys of a prefix.
+
+    Every query sees the whole prefix, and of its own document what came before it, within the window.
+    """
+    outputs, groups = [], q.shape[1] // k.shape[1]
     for block in layout.blocks:
-        shape = (block.documents, k.shape[1], count, k.shape[2])
-        before = [x.transpose(0, 1).expand(shape) for x in prefix.keys_and_values(layer, k)]
-        queries = block.stack(q, k.shape[1])
-        keys = torch.cat([before[0], block.stack(k)], dim=2)
-        values = torch.cat([before[1], block.stack(v)], dim=2)
-        scores = torch.matmul(queries, keys.transpose(-1, -2)) * scaling
-        square = scores.view(block.documents, k.shape[1], -1, block.longest, count + block.longest)
-        square = square.masked_fill(layout.mask(block.longest, 0, count), float("-inf"))
-        weights = torch.softmax(square.view(scores.shape), dim=-1, dtype=torch.float32).to(q.dtype)
+        queries, keys, values, count = block.stack(q, k.shape[1]), _behind(block, k), _behind(block, v), block.before
+        if prefix is not None:
+            trained, count = prefix.keys_and_values(layer, k), prefix.count
+            keys, values = (
+                torch.cat([x.transpose(0, 1).expand(block.documents, -1, -1, -1), own], dim=2)
+                for x, own in zip(trained, (keys, values), strict=True)
+            )
+        scores = extras.cap(torch.matmul(queries, keys.transpose(-1, -2)) * scaling)
+        square = scores.view(block.documents, k.shape[1], groups, block.longest, count + block.longest)
+        square = square.masked_fill(layout.mask(block.longest, window, count), float("-inf"))
+        weights = extras.weights(square, groups).to(q.dtype).view(scores.shape)
         outputs.append(block.unstack(torch.matmul(weights, values), q.shape[1]))
     return _join(outputs, layout)
 
 
+@dataclass
+class Carrier:
+    """Hands the layout to the attention layers of a model that does not pass keywords on to them."""
+
+    layout: Layout | None = None
+
+
+def carry(model: torch.nn.Module) -> Carrier:
+    """A carrier from which every attention layer of ``model`` takes its layout."""
+    carrier = Carrier()
+    for module in model.modules():
+        if hasattr(module, "layer_idx"):
+            module.tunesmith_carrier = carrier  # type: ignore[assignment]
+    return carrier
+
+
+def _layout_of(module: torch.nn.Module, options: dict[str, Any]) -> Layout:
+    layout = options.get("layout")
+    if layout is None and hasattr(module, "tunesmith_carrier"):
+        layout = module.tunesmith_carrier.layout
+    if layout is None:
+        raise KeyError("layout")
+    return layout  # type: ignore[no-any-return]
+
+
 def _attention(
-    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, _mask: Tensor | None, **options: Any
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, _mask: Any, **options: Any
 ) -> tuple[Tensor, None]:
     """The transformers attention interface: (1, heads, T, D) in, (1, T, H, D) out."""
-    layout: Layout = options["layout"]
-    for name in ("softcap", "s_aux", "position_bias"):
-        if options.get(name) is not None:
-            raise ValueError(f"attention option {name} is not supported by the packed path")
+    layout = _layout_of(module, options)
     window = int(options.get("sliding_window") or 0)
     layer = int(module.layer_idx)  # type: ignore[arg-type]
     scaling = options.get("scaling") or query.shape[-1] ** -0.5
+    extras = None
+    if options.get("softcap") is not None or options.get("s_aux") is not None:
+        extras = Extras(options.get("softcap") or 0.0, options.get("s_aux"))
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     if layout.cache is not None:
-        out = layout.cache.attend(layer, q, k, v, scaling, window)
+        out = layout.cache.attend(layer, q, k, v, scaling, window, extras)
     else:
-        out = packed_attention(layout, layer, q, k, v, scaling, window)
+        out = packed_attention(layout, layer, q, k, v, scaling, window, extras)
     return out.unsqueeze(0), None
 
 
@@ -290,5 +368,30 @@ def _no_mask(*_args: Any, **_options: Any) -> None:
     return None
 
 
+@dataclass(frozen=True)
+class Mask:
+    """What transformers would let a layer see: ``sees(batch, head, query, key)`` on index tensors."""
+
+    sees: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+    def __getitem__(self, _index: Any) -> Mask:
+        return self
+
+
+def _witnessed_mask(*_args: Any, **options: Any) -> Mask:
+    return Mask(options["mask_function"])
+
+
+def _witnessed(
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any
+) -> tuple[Tensor, None]:
+    witness = _layout_of(module, options).witness
+    assert witness is not None
+    witness(module, mask, int(options.get("sliding_window") or 0), options)
+    return _attention(module, query, key, value, None, **options)
+
+
 AttentionInterface.register(IMPLEMENTATION, _attention)
 ALL_MASK_ATTENTION_FUNCTIONS.register(IMPLEMENTATION, _no_mask)
+AttentionInterface.register(WITNESSED, _witnessed)
+ALL_MASK_ATTENTION_FUNCTIONS.register(WITNESSED, _witnessed_mask)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from tunesmith.model import roles
-from tunesmith.model.adapted import AdaptedLinear, choose_targets, shape_of, wrap
+from tunesmith.model.adapted import AdaptedLinear, linear_layers, shape_of, wrap
 from tunesmith.model.load import Base
 
 Tensor = torch.Tensor
@@ -77,7 +77,7 @@ class BottleneckSpec:
 
     def misfits(self, base: Base, weights: Mapping[str, Tensor]) -> list[str]:
         """What does not fit this base, in words; [] when all does."""
-        layers = set(choose_targets(base.model, "all-linear"))
+        layers = {name for name, _ in linear_layers(base.model)}
         found = []
         for name in sorted({key.rpartition(".")[0] for key in weights}):
             parts = [weights.get(name + part) for part in PARTS]

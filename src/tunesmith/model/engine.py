@@ -19,7 +19,8 @@ from tunesmith.core.errors import InputError, TunesmithError
 from tunesmith.core.generation import GenerationRequest, TokenOut
 from tunesmith.core.records import FinishReason, SamplingParams
 from tunesmith.model.adapters import attach, read_adapter
-from tunesmith.model.attention import Layout, packed_attention, plan_layout
+from tunesmith.model.alone import AloneCache
+from tunesmith.model.attention import Extras, Layout, packed_attention, plan_layout
 from tunesmith.model.load import Base
 from tunesmith.model.router import BASE
 
@@ -58,20 +59,29 @@ class _SlotCache:
     visible: Tensor | None = None
     """(n, 1, 1, L) additive: 0 where a key may be seen, −inf beyond a sequence's end."""
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int) -> Tensor:
+    def attend(
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scaling: float,
+        window: int,
+        extras: Extras | None = None,
+    ) -> Tensor:
         """Store the step's keys and values; attention output (T, H, D) of its queries."""
-        self._reserve(layer, key)
+        self._reserve(layer, key, value)
         outputs, done = [], 0
         if self.prefill is not None:
             done = sum(self.prefill.lengths)
             own = (query[:done], key[:done], value[:done])
-            outputs.append(packed_attention(self.prefill, layer, *own, scaling, window))
+            outputs.append(packed_attention(self.prefill, layer, *own, scaling, window, extras))
             self._store_prompts(layer, key[:done], value[:done])
         if self.lengths:
-            outputs.append(self._decode(layer, query[done:], key[done:], value[done:], scaling, window))
+            outputs.append(self._decode(layer, query[done:], key[done:], value[done:], scaling, window, extras))
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
-    def _reserve(self, layer: int, key: Tensor) -> None:
+    def _reserve(self, layer: int, key: Tensor, value: Tensor) -> None:
         slots = len(self.lengths) + len(self.prefill_slots)
         longest = max([*(n + 1 for n in self.lengths), *(n + before for n, before in self._prompts())])
         held = self.keys.get(layer)
@@ -79,9 +89,9 @@ class _SlotCache:
             return
         old = held.shape if held is not None else (0, 0, 0, 0)
         capacity = max(old[2], -(-longest // GROW) * GROW)
-        size = (max(-(-slots // SLOTS) * SLOTS, old[0]), key.shape[1], capacity, key.shape[2])
-        for store in (self.keys, self.values):
-            fresh = key.new_zeros(size)
+        size = (max(-(-slots // SLOTS) * SLOTS, old[0]), key.shape[1], capacity)
+        for store, width in ((self.keys, key.shape[2]), (self.values, value.shape[2])):
+            fresh = key.new_zeros((*size, width))
             if held is not None:
                 fresh[: old[0], :, : old[2]] = store[layer]
             store[layer] = fresh
@@ -108,7 +118,9 @@ class _SlotCache:
             self.values[layer][slot, :, cells] = value[rows].transpose(0, 1)
             start += length
 
-    def _decode(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int) -> Tensor:
+    def _decode(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int, extras: Extras | None
+    ) -> Tensor:
         count, heads, size = query.shape
         kv_heads, longest = key.shape[1], max(self.lengths) + 1
         rows = torch.arange(count, device=key.device)
@@ -117,8 +129,14 @@ class _SlotCache:
         self.values[layer][rows, :, at] = value
         keys, values = self.keys[layer][:count, :, :longest], self.values[layer][:count, :, :longest]
         scores = torch.matmul(query.view(count, kv_heads, heads // kv_heads, size), keys.transpose(-1, -2)) * scaling
+        if extras is not None:
+            scores = extras.cap(scores)
         scores = scores + self._visible(longest, window, scores)
-        return torch.matmul(torch.softmax(scores, dim=-1), values).reshape(count, heads, size)
+        if extras is not None:
+            weights = extras.weights(scores, heads // kv_heads).to(query.dtype)
+        else:
+            weights = torch.softmax(scores, dim=-1)
+        return torch.matmul(weights, values).reshape(count, heads, -1)
 
     def _visible(self, longest: int, window: int, like: Tensor) -> Tensor:
         if self.visible is None or window:
@@ -156,7 +174,7 @@ class Engine:
         self._digests: dict[str, str] = {}
         self._waiting: deque[_Sequence] = deque()
         self._running: list[_Sequence] = []
-        self._cache = _SlotCache()
+        self._cache = self._new_cache()
         base.model.eval()
 
     @property
@@ -285,7 +303,7 @@ class Engine:
             sequence.length = sequence.virtual + len(sequence.request.tokens)
         for sequence in older:
             sequence.length += 1
-        return self.base.head(hidden[last]).float().cpu()
+        return self.base.head(hidden[last]).cpu()
 
     def _advance(self, sequence: _Sequence, logits: Tensor) -> TokenOut:
         request = sequence.request
@@ -309,7 +327,10 @@ class Engine:
             self._running[slot] = self._running[last]
         self._running.pop()
         if not self._running:
-            self._cache = _SlotCache()
+            self._cache = self._new_cache()
+
+    def _new_cache(self) -> _SlotCache | AloneCache:
+        return AloneCache() if self.base.way.alone else _SlotCache()
 
 
 def _segments(parts: list[tuple[str, int]]) -> list[tuple[str, int, int]]:

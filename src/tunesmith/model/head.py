@@ -6,6 +6,7 @@ a time. Shapes: N target rows, W hidden width, V vocabulary.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,17 +16,56 @@ CHUNK_ROWS = 128
 """Rows at a time: 128 × 49,152 fp32 logits are 25 MB, small enough to stay near the cores."""
 
 
+@dataclass(frozen=True)
+class Head:
+    """Hidden states → logits: cap·tanh(scale·(h·Wᵀ + b) / cap); ``cap`` 0 leaves the tanh out.
+
+    Gemma caps its logits, Cohere and Granite scale them. Scale and cap are applied in fp32.
+    """
+
+    linear: torch.nn.Linear
+    scale: float = 1.0
+    cap: float = 0.0
+
+    @property
+    def weight(self) -> torch.nn.Parameter:
+        """(V, W)."""
+        return self.linear.weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """(V,), where there is one."""
+        return self.linear.bias
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """fp32 logits (…, V) of hidden states (…, W)."""
+        return _shape(self.linear(hidden.to(self.weight.dtype)).float(), self.scale, self.cap)
+
+
+def _shape(logits: Tensor, scale: float, cap: float) -> Tensor:
+    if scale != 1.0:
+        logits = logits * scale
+    return torch.tanh(logits / cap) * cap if cap else logits
+
+
 class HeadLoss(torch.autograd.Function):
     """Σ weight · −log p(target), in fp32, and the unweighted −log p of each row.
 
-    forward(hidden (N, W), weight (V, W), bias (V,) or None, targets (N,) int64, weights (N,) fp32)
+    forward(hidden (N, W), weight (V, W), bias (V,) or None, targets (N,) int64, weights (N,) fp32, `Head`'s scale, cap)
     → (loss () fp32, negative log-probabilities (N,) fp32). Only the first output carries a gradient.
     Logits are computed in the dtype of ``hidden`` and raised to fp32, as transformers' loss does.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, weights: Tensor
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        weights: Tensor,
+        scale: float = 1.0,
+        cap: float = 0.0,
     ) -> tuple[Tensor, Tensor]:
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         losses = torch.empty(hidden.shape[0], dtype=torch.float32, device=hidden.device)
@@ -34,15 +74,17 @@ class HeadLoss(torch.autograd.Function):
         grad_bias = torch.zeros(weight.shape[0], dtype=torch.float32, device=hidden.device) if needs_bias else None
         for start in range(0, hidden.shape[0], CHUNK_ROWS):
             rows = slice(start, start + CHUNK_ROWS)
-            logits = torch.nn.functional.linear(hidden[rows], weight, bias).float()
+            logits = _shape(torch.nn.functional.linear(hidden[rows], weight, bias).float(), scale, cap)
             target = targets[rows, None]
             log_sum = torch.logsumexp(logits, dim=-1, keepdim=True)
             losses[rows] = (log_sum - logits.gather(1, target)).squeeze(1)
             if not (needs_hidden or needs_weight or needs_bias):
                 continue
+            slope = 1 - (logits / cap).square() if cap else None
             gradient = logits.sub_(log_sum).exp_()
             gradient.scatter_add_(1, target, torch.full_like(log_sum, -1.0))
-            gradient = gradient.mul_(weights[rows, None]).to(hidden.dtype)
+            gradient = gradient.mul_(weights[rows, None] * scale)
+            gradient = (gradient if slope is None else gradient.mul_(slope)).to(hidden.dtype)
             if grad_hidden is not None:
                 torch.matmul(gradient, weight, out=grad_hidden[rows])
             if grad_weight is not None:
@@ -62,11 +104,11 @@ class HeadLoss(torch.autograd.Function):
             None if grad_hidden is None else (grad_hidden * grad).to(hidden_dtype),
             None if grad_weight is None else (grad_weight * grad).to(weight_dtype),
             None if grad_bias is None else (grad_bias * grad).to(weight_dtype),
-            None,
-            None,
+            *(None,) * 4,
         )
 
 
-def head_loss(hidden: Tensor, head: torch.nn.Linear, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def head_loss(hidden: Tensor, head: Head, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted loss of target rows and each row's negative log-probability; see `HeadLoss`."""
-    return HeadLoss.apply(hidden, head.weight, head.bias, targets, weights)
+    hidden = hidden.to(head.weight.dtype)  # some bodies end in fp32
+    return HeadLoss.apply(hidden, head.weight, head.bias, targets, weights, head.scale, head.cap)

@@ -13,7 +13,15 @@ from typing import Any
 import torch
 
 from tunesmith.model import roles
-from tunesmith.model.adapted import AdaptedLinear, choose_targets, matches, portable_targets, shape_of, wrap
+from tunesmith.model.adapted import (
+    AdaptedLinear,
+    choose_targets,
+    linear_layers,
+    matches,
+    portable_targets,
+    shape_of,
+    wrap,
+)
 from tunesmith.model.load import Base
 
 Tensor = torch.Tensor
@@ -80,7 +88,7 @@ class IA3Spec:
 
     def misfits(self, base: Base, weights: Mapping[str, Tensor]) -> list[str]:
         """What does not fit this base, in words; [] when all does."""
-        layers = set(choose_targets(base.model, "all-linear"))
+        layers = {name for name, _ in linear_layers(base.model)}
         found = []
         for key, vector in sorted(weights.items()):
             name = key.removesuffix(VECTOR)

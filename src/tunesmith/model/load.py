@@ -1,4 +1,4 @@
-"""From a Hugging Face folder to weights in memory, proven to take packed rows.
+"""From a Hugging Face folder to weights in memory, with a proof of how documents run through them exactly.
 
 safetensors only; code that comes with a model is never run. Names are resolved to folders in `resolve`.
 """
@@ -16,23 +16,30 @@ from torch import nn
 from tunesmith.core.errors import ModelError
 from tunesmith.core.store import file_digest
 from tunesmith.model import device
-from tunesmith.model.attention import IMPLEMENTATION, Layout, plan_layout, positions
+from tunesmith.model.alone import Alone
+from tunesmith.model.attention import Layout, plan_layout, positions
+from tunesmith.model.exact import Way, body_of, find_way, packed_body
+from tunesmith.model.head import Head
 from tunesmith.model.quant import quantise
+from tunesmith.model.resolve import context_in
 from tunesmith.model.router import Router
 from tunesmith.model.virtual import forward_with_virtual
 
 Tensor = torch.Tensor
+UNSTATED_CONTEXT = 1 << 15
+"""Longest sequence, in tokens, of a model that states none, as those that remember by a state do."""
 
 
 @dataclass
 class Base:
-    """A causal language model in memory, wired to the packed attention and to an adapter router."""
+    """A causal language model in memory, wired to an adapter router. ``way``: how documents run through it exactly."""
 
     model: nn.Module
     folder: Path
     fingerprint: str
     dtype: torch.dtype
     device: torch.device
+    way: Way
     four_bit: bool = False
     router: Router = field(default_factory=Router)
 
@@ -41,10 +48,17 @@ class Base:
         """Name of the number format, as cards have it."""
         return str(self.dtype).removeprefix("torch.") + (device.FOUR_BIT if self.four_bit else "")
 
+    def __post_init__(self) -> None:
+        body = body_of(self.model)
+        self._body = packed_body(body, self.way.carrier)
+        if self.way.alone:
+            embed = self.model.get_input_embeddings()  # type: ignore[operator]
+            self._body = Alone(body, embed, self.router, self.way.memory)
+
     @property
-    def head(self) -> nn.Linear:
+    def head(self) -> Head:
         """The language-model head (hidden → vocabulary)."""
-        return self.model.get_output_embeddings()  # type: ignore[operator]
+        return self.way.head
 
     @property
     def config(self) -> Any:
@@ -54,7 +68,7 @@ class Base:
     @property
     def context_length(self) -> int:
         """Longest sequence that the model was made for, in tokens."""
-        return int(self.config.max_position_embeddings)
+        return context_in(self.config.to_dict()) or UNSTATED_CONTEXT
 
     def hidden(self, tokens: Tensor, position_ids: Tensor, layout: Layout) -> Tensor:
         """Last hidden states (T, W) of a packed row; tokens and position_ids (1, T) int64."""
@@ -63,9 +77,6 @@ class Base:
             return forward_with_virtual(self._body, embed, self.router, tokens, position_ids, layout)
         return self._body(layout=layout, position_ids=position_ids, input_ids=tokens)
 
-    def _body(self, **inputs: Any) -> Tensor:
-        return self.model.base_model(use_cache=False, **inputs).last_hidden_state[0]  # type: ignore[operator]
-
     def logits(self, documents: list[list[int]]) -> list[Tensor]:
         """fp32 logits (length, V) of each document; without gradients, base or the routed adapter."""
         lengths = [len(document) for document in documents]
@@ -73,7 +84,7 @@ class Base:
         with torch.inference_mode():
             layout = plan_layout(lengths, self.device)
             hidden = self.hidden(flat, positions(lengths, self.device), layout)
-            return list(self.head(hidden).float().split(lengths))
+            return list(self.head(hidden).split(lengths))
 
 
 def fingerprint(folder: Path, four_bit: bool = False) -> str:
@@ -101,16 +112,33 @@ def load_base(
         ModelError: unknown or unsupported architecture, unreadable weights.
         ConfigError: bitsandbytes is wanted and not installed.
     """
-    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     where = where or device.default_device()
     dtype = dtype or device.default_dtype(where)
+    model = _read(folder, dtype)
+    model.requires_grad_(False)
+    model.eval().to(where)
+    if four_bit:
+        quantise(model)
+    return Base(model, folder, fingerprint(folder, four_bit), dtype, where, find_way(model, dtype, where), four_bit)
+
+
+def _read(folder: Path, dtype: torch.dtype) -> nn.Module:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
     try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        _still(config)
         model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, attn_implementation=IMPLEMENTATION, local_files_only=True, use_safetensors=True
+            folder,
+            config=config,
+            dtype=dtype,
+            attn_implementation="eager",  # every architecture has it; `find_way` puts another in its place
+            local_files_only=True,
+            use_safetensors=True,
         )
     except Exception as error:  # transformers raises many kinds here, and all mean the same to the user
         raise ModelError(
@@ -119,44 +147,14 @@ def load_base(
             rule="transformers must know the architecture, and the weights must be intact",
             fix="check the folder with `tunesmith doctor`, or download the model again",
         ) from error
-    model.requires_grad_(False)
-    model.eval().to(where)
-    if four_bit:
-        quantise(model)
-    base = Base(model, folder, fingerprint(folder, four_bit), dtype, where, four_bit)
-    _require_plain_path(base)
-    return base
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model  # type: ignore[no-any-return]
 
 
-def _require_plain_path(base: Base) -> None:
-    """Refuse an architecture whose logits are not head(body) or whose attention cannot be packed exactly."""
-    generator = torch.Generator().manual_seed(0)
-    lengths = (7, 5)
-    documents = [torch.randint(0, base.config.vocab_size, (n,), generator=generator).tolist() for n in lengths]
-    try:
-        packed = base.logits(documents)
-        base.model.set_attn_implementation("eager")  # type: ignore[operator]
-        with torch.inference_mode():
-            plain = [base.model(torch.tensor([d], device=base.device)).logits[0].float() for d in documents]
-    except (TypeError, KeyError, ValueError, AttributeError, RuntimeError) as error:
-        raise _unsupported(base, f"its forward cannot take packed rows ({error})") from error
-    finally:
-        base.model.set_attn_implementation(IMPLEMENTATION)  # type: ignore[operator]
-    tolerance = 1e-3 if base.dtype == torch.float32 else 0.1
-    for ours, theirs in zip(packed, plain, strict=True):
-        spread = theirs.std().item() or 1.0
-        difference = (ours - theirs).abs().max().item() / spread
-        if not difference < tolerance:
-            raise _unsupported(
-                base, f"packed logits differ from its own forward by {difference:.2g} standard deviations"
-            )
-
-
-def _unsupported(base: Base, reason: str) -> ModelError:
-    kind = base.config.model_type
-    return ModelError(
-        f"the architecture {kind!r} cannot be trained or served exactly: {reason}",
-        where="model",
-        rule="packed documents must give the logits that transformers gives for each document alone",
-        fix="use a model of the Llama, Mistral, Qwen or SmolLM family",
-    )
+def _still(config: Any) -> None:
+    """No dropout and no noise in the base: what is trained is what is served. Adapters have their own dropout."""
+    for name, value in vars(config).items():
+        if isinstance(value, float) and value and any(word in name for word in ("dropout", "pdrop", "jitter")):
+            setattr(config, name, 0.0)

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from tunesmith.core.errors import ConfigError
-from tunesmith.model.adapted import AdaptedLinear, choose_targets, portable_targets, shape_of, wrap
+from tunesmith.model.adapted import AdaptedLinear, choose_targets, linear_layers, portable_targets, shape_of, wrap
 from tunesmith.model.load import Base
 
 Tensor = torch.Tensor
@@ -194,7 +194,7 @@ class LoRASpec:
 
     def misfits(self, base: Base, weights: Mapping[str, Tensor]) -> list[str]:
         """What does not fit this base, in words; [] when all does."""
-        layers = {name: base.model.get_submodule(name) for name in choose_targets(base.model, "all-linear")}
+        layers = {name: base.model.get_submodule(name) for name, _ in linear_layers(base.model)}
         found = []
         names = {re.sub(r"\.lora_(A\.weight|B\.weight|magnitude_vector)$", "", key) for key in weights}
         for name in sorted(names):

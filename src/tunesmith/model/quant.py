@@ -45,6 +45,7 @@ class Linear4(nn.Module):
         weight = dense.weight.detach()
         weight = (weight.t() if isinstance(dense, Conv1D) else weight).contiguous()
         self.out_features, self.in_features = weight.shape
+        self.transposed = isinstance(dense, Conv1D)
         self.bias = dense.bias
         self.packed, self.state = _functional().quantize_4bit(
             weight, blocksize=64, compress_statistics=True, quant_type="nf4"
@@ -53,6 +54,18 @@ class Linear4(nn.Module):
     def dense(self) -> Tensor:
         """W (out, in) in the number format that the layer had."""
         return _functional().dequantize_4bit(self.packed, self.state)
+
+    def unpacked(self) -> nn.Linear | Conv1D:
+        """A plain layer of the kind that was packed, with the weights that multiply here."""
+        weight = self.dense()
+        if self.transposed:
+            plain: nn.Linear | Conv1D = Conv1D(self.out_features, self.in_features)
+            plain.bias = self.bias  # type: ignore[assignment]
+        else:
+            plain = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
+            plain.bias = self.bias
+        plain.weight = nn.Parameter(weight.t().contiguous() if self.transposed else weight, requires_grad=False)
+        return plain
 
     def forward(self, x: Tensor) -> Tensor:
         """x (…, in) → (…, out)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -277,6 +278,16 @@ def _carded(name: str, folder: Path, base: str, run: Path | None = None) -> Subj
     return Subject(name, model, adapter, template, card.renderer_digest, run, card.dtype)
 
 
+def adapter_facts(folder: Path) -> dict[str, Any]:
+    """The configuration of an adapter folder, as its ``adapter_config.json`` states it."""
+    return _read_json(folder / ADAPTER_CONFIG)
+
+
+def kind_of_adapter(folder: Path) -> str:
+    """PEFT's name of an adapter's kind."""
+    return str(adapter_facts(folder).get("peft_type", "LORA"))
+
+
 def model_facts(folder: Path) -> dict[str, Any]:
     """The configuration of a model folder, as its ``config.json`` states it."""
     return _read_json(folder / "config.json")
@@ -284,8 +295,32 @@ def model_facts(folder: Path) -> dict[str, Any]:
 
 def context_of(folder: Path) -> int | None:
     """Longest sequence of a model in tokens; None where its configuration states none."""
-    stated = model_facts(folder).get("max_position_embeddings")
-    return int(stated) if stated else None
+    return context_in(model_facts(folder))
+
+
+CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx")
+WIDTH_NAMES = ("hidden_size", "n_embd", "d_model", "n_embed", "dim")
+"""What configurations call the longest sequence and the width, the usual name first."""
+
+
+def context_in(facts: Mapping[str, Any]) -> int | None:
+    """Longest sequence of a model with this configuration.
+
+    Where rotary frequencies depend on the length of a sequence ("longrope", "dynamic"), it is the length up to which
+    they don't: beyond it, the same token at the same place would be another one in a longer document.
+    """
+    stated = next((int(facts[name]) for name in CONTEXT_NAMES if facts.get(name)), None)
+    rope = facts.get("rope_parameters") or facts.get("rope_scaling") or {}
+    if rope.get("rope_type", rope.get("type")) in ("longrope", "su", "dynamic"):
+        original = rope.get("original_max_position_embeddings") or facts.get("original_max_position_embeddings")
+        return min(filter(None, (stated, original)), default=None)
+    return stated
+
+
+def width_of(folder: Path) -> int | None:
+    """Width of a model's hidden states; None where its configuration does not say."""
+    facts = model_facts(folder)
+    return next((int(facts[name]) for name in WIDTH_NAMES if facts.get(name)), None)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

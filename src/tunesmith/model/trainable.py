@@ -121,7 +121,7 @@ def train_adapter(kind: str, spec: Spec, base: Base, options: Options) -> Traina
         adapter=TUNED,
         begin=begin,
         parameters=weights,
-        share=not options.lora.dropout and not base.router.virtual and not _drops(base.model),
+        share=not options.lora.dropout and not base.router.virtual and _shares(base),
     )
 
 
@@ -150,11 +150,11 @@ def train_full(base: Base, _options: Options) -> Trainable:
         grad=grad,
         groups=_groups([(p.numel(), p.dim() >= 2, 1.0) for _, p in ordered]),
         publish=publish,
-        write=lambda folder: _write_model(base, folder),
+        write=lambda folder: write_model(base, folder),
         adapter="",
         begin=lambda: None,
         parameters=dict(ordered),
-        share=not _drops(base.model),
+        share=_shares(base),
     )
 
 
@@ -176,8 +176,10 @@ def make_trainable(method: str, base: Base, options: Options) -> Trainable:
     return train_adapter(method, KINDS[method](options), base, options)
 
 
-def _drops(model: nn.Module) -> bool:
-    return any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules())
+def _shares(base: Base) -> bool:
+    """Packed, and without dropout, under which each document would draw its own."""
+    drops = any(isinstance(module, nn.Dropout) and module.p > 0 for module in base.model.modules())
+    return not base.way.alone and not drops
 
 
 def _groups(parts: Sequence[tuple[int, bool, float]]) -> list[Group]:
@@ -220,7 +222,8 @@ def _drain(gradient: Tensor) -> Callable[[nn.Parameter], None]:
     return hook
 
 
-def _write_model(base: Base, folder: Path) -> None:
+def write_model(base: Base, folder: Path) -> None:
+    """Save a base's present weights as a Hugging Face folder, with the tokenizer and settings that it came with."""
     base.model.save_pretrained(folder)  # type: ignore[operator]
     for path in [*base.folder.iterdir(), *base.folder.glob("additional_chat_templates/*.jinja")]:
         wanted = path.suffix in {".json", ".jinja", ".model"} and not path.name.endswith(".index.json")

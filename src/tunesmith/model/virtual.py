@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from tunesmith.core.errors import ConfigError
-from tunesmith.model.attention import Layout, packed_attention, plan_layout, positions
+from tunesmith.model.attention import Extras, Layout, packed_attention, plan_layout, positions
 from tunesmith.model.router import Router, Virtual
 
 if TYPE_CHECKING:
@@ -147,7 +147,8 @@ class VirtualSpec:
         """Keys and values (n, layers·2·K·D), or embeddings (n, W), of n random tokens; fp32.
 
         Raises:
-            ConfigError: more virtual tokens than context, or a model with sliding windows (prefix).
+            ConfigError: more virtual tokens than context; for a prefix, a model with sliding windows, with keys and
+                values of several sizes, or one that cannot be packed.
         """
         self._require_room(base)
         vocabulary = base.model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
@@ -160,11 +161,24 @@ class VirtualSpec:
             layout = Layout((), (), torch.empty(0, dtype=torch.int64), cache=seen)
             base.hidden(tokens, positions([self.count], base.device), layout)
         parts = [x for pair in zip(seen.keys, seen.values, strict=True) for x in pair]
+        if len({part.shape for part in parts}) > 1:
+            raise ConfigError(
+                f"method: prefix does not fit the architecture {base.config.model_type!r}",
+                where="method",
+                rule="keys and values of all layers have one size",
+                fix="use method: lora, or method: prompt",
+            )
         return {WEIGHTS: torch.stack(parts, dim=1).reshape(self.count, -1).float().cpu()}
 
     def _require_room(self, base: Base) -> None:
-        windows = "sliding_attention" in (getattr(base.config, "layer_types", None) or ())
-        if self.kind == "prefix" and windows:
+        if self.kind == "prefix" and base.way.alone:
+            raise ConfigError(
+                f"method: prefix does not fit the architecture {base.config.model_type!r}",
+                where="method",
+                rule=f"its documents run one at a time through its own attention, because {base.way.alone}",
+                fix="use method: lora, or method: prompt",
+            )
+        if self.kind == "prefix" and base.way.windows:
             raise ConfigError(
                 "method: prefix does not fit a model with sliding windows",
                 where="method",
@@ -232,9 +246,11 @@ class _Recorder:
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int) -> Tensor:
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int, extras: Extras | None
+    ) -> Tensor:
         """Plain attention within the document."""
         assert self.prefill is not None
         self.keys.append(key)
         self.values.append(value)
-        return packed_attention(self.prefill, layer, query, key, value, scaling, window)
+        return packed_attention(self.prefill, layer, query, key, value, scaling, window, extras)

@@ -49,9 +49,16 @@ def find_templates(folder: Path, chosen: str, tokenizer: Tokenizer) -> Sources:
             f"the model has no chat template{others}",
             where=str(folder),
             rule="a chat template says how messages are written as text",
-            fix=f"{_OFFER}; base models that were never tuned for chat do well with plain",
+            fix=f"{_OFFER}; {_hint(tokenizer)}",
         )
     return {name: found[name] for name in ("default", "tool_use") if name in found}
+
+
+def _hint(tokenizer: Tokenizer) -> str:
+    """Which built-in template goes with a tokenizer; said, never chosen for the user."""
+    if {"<|im_start|>", "<|im_end|>"} <= set(tokenizer.added):
+        return "the tokenizer has the tokens of chatml"
+    return "base models that were never tuned for chat do well with plain"
 
 
 def eos_ids(folder: Path, tokenizer: Tokenizer) -> set[int]:

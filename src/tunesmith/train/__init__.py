@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.train.config import AdapterConfig, Config, LoopConfig, refuse_unread
+from tunesmith.train.config import AdapterConfig, Config, LoopConfig, refuse_undeployable, refuse_unread
 from tunesmith.train.order import parts_of
 from tunesmith.train.output import refuse_finished, weights_folder
+from tunesmith.train.parent import take_over
 from tunesmith.train.schedule import auto_learning_rate
 from tunesmith.train.space import SweepConfig
 from tunesmith.train.sweep import claim_sweep
@@ -29,10 +30,12 @@ __all__ = [
     "parts_of",
     "plan",
     "refuse_finished",
+    "refuse_undeployable",
     "refuse_unread",
     "require_trackers",
     "run",
     "search",
+    "take_over",
     "trackers",
     "weights_folder",
 ]

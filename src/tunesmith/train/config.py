@@ -94,6 +94,14 @@ class AdapterConfig(Record):
     )
     num_virtual_tokens: int = Field(default=20, ge=1, le=1024, description="Virtual tokens of prefix and prompt.")
     bottleneck_size: int = Field(default=64, ge=1, le=4096, description="Width of a bottleneck adapter's middle.")
+    init_adapter: str = Field(
+        default="",
+        description="Adapter to go on from: a run, an adapter folder or a released name. Its shape is taken over.",
+    )
+    deploy_to: Literal["embedded", "vllm"] = Field(
+        default="embedded",
+        description="What will serve it; checked before training. embedded: tunesmith serve, which takes every kind.",
+    )
 
 
 class LoopConfig(Record):
@@ -119,11 +127,18 @@ class LoopConfig(Record):
     )
 
 
+ADAPTERS: tuple[Method, ...] = ("lora", "qlora", "prefix", "prompt", "ia3", "bottleneck")
+
 READ_BY: Mapping[str, tuple[Method, ...]] = {
+    "init_adapter": ADAPTERS,
+    "deploy_to": (*ADAPTERS, "full"),
     "num_virtual_tokens": ("prefix", "prompt"),
     "bottleneck_size": ("bottleneck",),
 }
 """Adapter key → methods that read it; the other keys are for lora and qlora."""
+
+VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM 0.32 takes as --max-lora-rank; an adapter needs one that is not below its largest rank."""
 
 
 def refuse_unread(method: Method, adapter: AdapterConfig, origins: Mapping[str, str]) -> None:
@@ -144,3 +159,39 @@ def refuse_unread(method: Method, adapter: AdapterConfig, origins: Mapping[str, 
                 rule=f"it is read by method: {' and '.join(readers)}",
                 fix=f"take {key} out, or use method: {readers[0]}",
             )
+
+
+def refuse_undeployable(method: Method, adapter: AdapterConfig, origins: Mapping[str, str]) -> None:
+    """Refuse what the place that it is meant for could not serve, before anything is spent on it.
+
+    Facts of vLLM 0.32 (``lora/peft_helper.py``, ``config/lora.py``): plain or rank-stabilised LoRA, own ranks and
+    alphas by pattern, no DoRA, no other kind of adapter, and a base in full weights.
+
+    Args:
+        origins: key → where its value comes from.
+
+    Raises:
+        ConfigError: names the key, where it was set, and the way out.
+    """
+    if adapter.deploy_to != "vllm" or method == "full":
+        return
+    largest = max([adapter.lora_r, *adapter.rank_pattern.values()])
+    merge = "deploy_to: embedded and `tunesmith merge` afterwards: vLLM serves the merged model"
+    refusals = {
+        ("method", f"method: {method}", f"use method: lora, or {_way(method, merge)}"): method not in ("lora", "qlora"),
+        ("method", "an adapter of a base in 4 bits", f"use method: lora, or {merge}"): method == "qlora",
+        ("use_dora", "use_dora: true", f"take use_dora out, or {merge}"): adapter.use_dora,
+        ("lora_r", f"a rank of {largest}", f"use a rank of at most {VLLM_RANKS[-1]}"): largest > VLLM_RANKS[-1],
+    }
+    for (key, what, fix), refused in refusals.items():
+        if refused:
+            raise ConfigError(
+                f"vLLM cannot serve {what}",
+                where=origins[key],
+                rule=f"vLLM takes LoRA adapters of ranks up to {VLLM_RANKS[-1]} on the full weights of a base",
+                fix=fix,
+            )
+
+
+def _way(method: Method, merge: str) -> str:
+    return merge if method == "ia3" else "deploy_to: embedded, whose server takes every kind of adapter"

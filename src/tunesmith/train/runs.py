@@ -5,13 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 
 import torch
 
@@ -28,13 +25,14 @@ from tunesmith.model.lora import LoRASpec
 from tunesmith.model.recompute import set_recompute
 from tunesmith.model.resolve import CARD, TEMPLATE
 from tunesmith.model.trainable import Options, Trainable, make_trainable
-from tunesmith.train import checkpoint, mix, preflight, row_losses, verify
+from tunesmith.train import checkpoint, mix, parent, preflight, row_losses, verify
 from tunesmith.train.config import AdapterConfig, Config, LoopConfig
 from tunesmith.train.generation import Measure, measure_answers
 from tunesmith.train.loop import Loss, Plan, State, make_optimiser, train, validation_loss
 from tunesmith.train.order import Order, Part
 from tunesmith.train.output import RECORD, prepare_output, refuse_finished, weights_folder
 from tunesmith.train.sft import loss as sft_loss
+from tunesmith.train.signals import stop_requests
 
 Tensor = torch.Tensor
 TASKS: Mapping[str, Loss] = {"sft": sft_loss}
@@ -116,7 +114,10 @@ def identity(
     config: Config, adapter: AdapterConfig, dataset_digest: str, base: Base, renderer: Renderer
 ) -> dict[str, str]:
     """What a resumed run must have in common with the one that it continues."""
-    knobs = {**config.model_dump(mode="json", exclude={"output_dir", "model"}), **adapter.model_dump(mode="json")}
+    shape = adapter.model_dump(mode="json", exclude={"init_adapter", "deploy_to"})
+    knobs = {**config.model_dump(mode="json", exclude={"output_dir", "model"}), **shape}
+    if adapter.init_adapter:
+        knobs["init_adapter"] = adapter_digest(Path(adapter.init_adapter))
     return {
         "configuration": digest_of(knobs),
         "data": dataset_digest,
@@ -236,11 +237,16 @@ def _begin(config: Config, adapter: AdapterConfig, rows: Rows, context: Context)
     torch.manual_seed(config.seed)  # before the adapter is made, so that the seed fixes its first weights too
     base = context.base
     trainable = make_trainable(config.method, base, _options(config, adapter))
+    if adapter.init_adapter:
+        parent.begin_from(trainable, base, Path(adapter.init_adapter))
+    if base.way.alone:
+        context.emit(Note(text=f"packing: {verify.packing_sentence(base)}; slower, and as exact"))
     before = _Before(trainable.master.clone(), verify.canaries(base, context.renderer, ""))
     planned = make_plan(config, len(rows.train), rows.parts)
     checks = [
         verify.mask_coverage(rows.train),
         verify.stop_trained(rows.train, context.renderer.stop_ids),
+        verify.packing(base),
         verify.packing_isolation(base, rows.train),
     ]
     optimiser = make_optimiser(trainable, planned)
@@ -305,7 +311,7 @@ def _train(run_: _Run) -> None:
         return validation_loss(context.base, run_.trainable, run_.loss, run_.rows.validation, size)
 
     arguments = (context.base, run_.trainable, run_.loss, run_.rows.train, run_.plan, run_.optimiser, state, validate)
-    with _stop_requests() as requested:
+    with stop_requests() as requested:
         try:
             for event in train(*arguments, context.sources):
                 _take(run_, event)
@@ -359,31 +365,6 @@ def _tell(context: Context, event: Step | Validated | Noticed | Saved) -> None:
     """An event goes to whoever listens, and into the run's folder; the losses of rows have a file of their own."""
     context.emit(event)
     store.append_line(context.output_dir / EVENTS, event.model_dump_json(exclude={"row_losses"}))
-
-
-@contextmanager
-def _stop_requests() -> Iterator[list[str]]:
-    """Collects the first SIGINT or SIGTERM instead of dying in the middle of a step; a second one kills at once."""
-    requested: list[str] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        requested.append(signal.Signals(number).name)
-        restore()
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    before = {}
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, note)
-    except ValueError:  # not the main thread: whoever started the thread handles signals
-        before = {}
-    try:
-        yield requested
-    finally:
-        restore()
 
 
 def _save_checkpoint(run_: _Run) -> None:
@@ -489,6 +470,7 @@ def _record(run_: _Run, best: Path) -> RunRecord:
         utilisation=flops / state.seconds / planned.gemm_flops if planned and state.seconds else 0.0,
         noticed=tuple(state.noticed),
         adapter_digest=digest,
+        parent_digest=adapter_digest(Path(run_.adapter.init_adapter)) if run_.adapter.init_adapter else "",
         checks=tuple(run_.evidence.checks),
         sets=sets,
         stopped=state.stopped,

@@ -18,7 +18,8 @@ from tunesmith.model.recompute import set_recompute
 from tunesmith.model.trainable import TRAINING, TUNED
 from tunesmith.train.config import AdapterConfig, Config, LoopConfig
 from tunesmith.train.loop import train, validation_loss
-from tunesmith.train.runs import Context, Rows, _begin, _fitted, _Run, _stop_requests, identity
+from tunesmith.train.runs import Context, Rows, _begin, _fitted, _Run, identity
+from tunesmith.train.signals import stop_requests
 from tunesmith.train.space import SweepConfig, make_space
 from tunesmith.train.sweep import Budget, Search, Watch, claim_sweep, new_record, run_sweep, write_best
 
@@ -75,7 +76,7 @@ def measure(config: Config, adapter: AdapterConfig, rows: Rows, context: Context
         Interrupted: stopped by the user.
     """
     try:
-        with _stop_requests() as requested:
+        with stop_requests() as requested:
             run_ = _begin(config, adapter, rows, context)
             watch.begin(_fitted(run_).seconds[1])
             _follow(run_, watch, requested)

@@ -19,25 +19,19 @@ from tunesmith.core.artifacts import Canary, Check
 from tunesmith.core.protocols import Renderer
 from tunesmith.core.records import TokenizedExample
 from tunesmith.model.batch import pack
+from tunesmith.model.difference import NEUTRAL_TEXTS
 from tunesmith.model.load import Base
 from tunesmith.model.sample import answer_logprobs
 from tunesmith.model.trainable import Trainable
 
 Tensor = torch.Tensor
-CANARY_TEXTS = (
-    "The capital of France is Paris, and the river that runs through it is the Seine.",
-    "Three times four makes twelve. Water boils at one hundred degrees.",
-    '{"name": "flour", "amount": 200, "unit": "g"}',
-)
-"""Neutral texts whose log-probabilities are stored with the adapter; no row of the user's data leaves with it."""
-
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 """Largest difference of a token's log-probability that a reload may show, by number format (same machine: 0)."""
 
 
 def canaries(base: Base, renderer: Renderer, adapter: str) -> tuple[Canary, ...]:
     """Log-probabilities of the neutral texts under base + adapter, through the inference path."""
-    rows = [(renderer.text(text), 1) for text in CANARY_TEXTS]
+    rows = [(renderer.text(text), 1) for text in NEUTRAL_TEXTS]
     values = answer_logprobs(base, rows, adapter)
     return tuple(Canary(tokens=ids, logprobs=tuple(v)) for (ids, _), v in zip(rows, values, strict=True))
 
@@ -61,6 +55,18 @@ def stop_trained(rows: Sequence[TokenizedExample], stop_ids: frozenset[int]) -> 
     found = [token in stop_ids and weight > 0 for token, weight in columns.endings(rows)]
     detail = f"{sum(found)} of {len(found)} answers and texts end in a trained stop"
     return Check(name="stop tokens", passed=all(found), detail=detail)
+
+
+def packing(base: Base) -> Check:
+    """How documents run: packed, or one at a time and why; proven against transformers' own logits at every load."""
+    return Check(name="packing", passed=True, detail=packing_sentence(base))
+
+
+def packing_sentence(base: Base) -> str:
+    """The same in words."""
+    if base.way.alone:
+        return f"one document per row, because {base.way.alone}"
+    return "packed rows give the logits of each document alone"
 
 
 def packing_isolation(base: Base, rows: Sequence[TokenizedExample]) -> Check:
