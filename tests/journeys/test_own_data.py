@@ -26,6 +26,7 @@ CHECKS = (
     "weights trained",
     "tuned ≠ base",
     "reload, last save",
+    "data sets",
 )
 QUESTION, ANSWER = "The restaurant number 500 is near the riverside", "The Eagle"
 
@@ -73,7 +74,8 @@ def test_train_proves_itself_and_ends_in_a_verdict(project: Project, trained: Ra
     assert trained.code == 0, trained.err
     assert re.search(rf"saved best of step \d+: {RUN}/adapter", trained.err)
     lines = [plain(line).strip() for line in trained.out.splitlines()]
-    assert [line.partition(" ")[0] for line in lines if any(f" {name} " in line for name in CHECKS)] == ["✓"] * 7
+    marks = [line.partition(" ")[0] for line in lines if any(f" {name} " in line for name in CHECKS)]
+    assert marks == ["✓"] * len(CHECKS)
     assert "✗" not in trained.out
     assert any(line.startswith("tuned is better than base on exact match: 0.0 % → ") for line in lines)
     for command in ("chat", "serve --model"):

@@ -76,7 +76,7 @@ def test_automatic_values_need_facts(tmp_path: Path) -> None:
     assert settings.stage("train", train.Config).max_length == 2048
     assert settings.origins["max_length"] == "auto: the model's context is 4096 tokens, cut at 2048"
     assert settings.origins["learning_rate"].startswith("auto: ")
-    (tmp_path / "config.json").write_text('{"n_embd": 768}')
+    (tmp_path / "config.json").write_text('{"breadth": 768}')
     with pytest.raises(ConfigError, match="learning_rate: auto needs the width of the model"):
         resolve_autos(lifecycle.load_settings(write(tmp_path)), tmp_path)
 

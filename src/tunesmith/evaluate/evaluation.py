@@ -96,7 +96,8 @@ def fixed_rows(examples: Sequence[Example]) -> list[Example]:
 
     The first n of them are a sample that is the same whatever the order of the files.
     """
-    distinct = {example.id: example for example in examples if example.target.text.strip()}
+    graded = (example for example in examples if not example.is_document and example.target.text.strip())
+    distinct = {example.id: example for example in graded}
     return [distinct[key] for key in sorted(distinct)]
 
 
