@@ -43,8 +43,9 @@ class Seen:
 
         def packing(examples: Any, *rest: Any) -> Any:
             batch = pack(examples, *rest)
-            rows = batch.tokens[0].split(list(batch.layout.lengths))
-            self.packed += [tuple(row.tolist()) for row in rows]
+            rows = [tuple(row.tolist()) for row in batch.tokens[0].split(list(batch.layout.lengths))]
+            shares = any(block.before for block in batch.layout.blocks)  # then the first is what all others begin with
+            self.packed += [rows[0] + row for row in rows[1:]] if shares else rows
             return batch
 
         def submitting(engine: Engine, request: GenerationRequest) -> None:
