@@ -20,7 +20,6 @@ from tunesmith.core.events import Step
 from tunesmith.core.records import TokenizedExample
 from tunesmith.model import device
 from tunesmith.model.adapters import read_adapter
-from tunesmith.model.batch import pack
 from tunesmith.model.load import Base, load_base
 from tunesmith.model.lora import LoRASpec
 from tunesmith.model.trainable import Options, Trainable, make_trainable
@@ -85,9 +84,8 @@ def measure(job: Job, steps: int) -> dict[str, Any]:
         wanted = job["order"][(event.step - 1) % len(job["order"])]
         assert event.example_ids == tuple(map(str, wanted)), "both sides must see the same rows in the same order"
     timed = events[job["warm_up"] :]
-    steps_rows = ([rows[int(number)] for number in e.example_ids] for e in timed)
-    computed = sum(pack(part, share=trainable.share).token_count for part in steps_rows)
-    flops = training_flops(base, trainable, computed, sum(e.target_tokens for e in timed))
+    computed, targets = (sum(getattr(e, name) for e in timed) for name in ("computed_tokens", "target_tokens"))
+    flops = training_flops(base, trainable, computed, targets)
     return {
         "seconds": clock.seconds,
         "losses": losses,

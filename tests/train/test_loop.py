@@ -154,3 +154,16 @@ def test_order_visits_every_row_once_an_epoch_and_differs_between_epochs() -> No
     assert first != second
     assert order.total_steps(1.5, 0) == math.ceil(4.5)
     assert order.total_steps(1.5, 7) == 7
+
+
+def test_tokens_of_a_shared_beginning_are_counted_for_every_row_and_computed_once(tiny_model: Path) -> None:
+    base, trainable = prepared(tiny_model, "lora")
+    start = tuple(range(10, 22))
+    alike = [
+        row.model_copy(update={"tokens": start + row.tokens, "weights": (0.0,) * 12 + row.weights}) for row in rows(4)
+    ]
+    steps = plan(4, total_steps=1, micro_batch=2)
+    [event] = train(base, trainable, loss, alike, steps, make_optimiser(trainable, steps), state := State())
+    assert event.tokens == sum(len(row.tokens) for row in alike)
+    assert event.computed_tokens == event.tokens - 2 * 12  # two micro-batches of two rows
+    assert (state.tokens, state.computed_tokens) == (event.tokens, event.computed_tokens)

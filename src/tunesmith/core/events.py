@@ -49,6 +49,8 @@ class RowLoss(Record):
 class Step(Record):
     """An optimiser step is done. ``loss`` is the mean over its target tokens, in nats.
 
+    ``computed_tokens`` are fewer than ``tokens`` where rows share a beginning that was computed once.
+
     ``utilisation`` is the share of the measured speed of matrix products that the step reached, ``memory_bytes`` the
     peak so far; 0 where they were not measured.
     """
@@ -62,6 +64,7 @@ class Step(Record):
     grad_norm: float
     tokens: int
     target_tokens: int
+    computed_tokens: int = 0
     seconds: float
     example_ids: tuple[str, ...] = ()
     row_losses: tuple[RowLoss, ...] = ()

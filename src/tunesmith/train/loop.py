@@ -67,6 +67,7 @@ class State:
     best_step: int = 0
     tokens: int = 0
     target_tokens: int = 0
+    computed_tokens: int = 0
     seconds: float = 0.0
     validation_seconds: float = 0.0
     stopped: str = ""
@@ -174,6 +175,7 @@ def train(
         state.losses.append(work.loss)
         state.tokens += work.tokens
         state.target_tokens += work.targets
+        state.computed_tokens += work.computed
         seconds = time.perf_counter() - begin
         state.seconds += seconds
         yield from _notice(state, "loss spike", spike_sentence(state.losses, work.rows, sources))
@@ -186,6 +188,7 @@ def train(
             grad_norm=norm,
             tokens=work.tokens,
             target_tokens=work.targets,
+            computed_tokens=work.computed,
             seconds=seconds,
             example_ids=tuple(row.example_id for row in chosen),
             row_losses=work.rows,
@@ -201,6 +204,7 @@ class _Work:
     loss: float
     targets: int
     tokens: int
+    computed: int
     rows: tuple[RowLoss, ...]
 
 
@@ -236,7 +240,8 @@ def _attempt(
         base.model.train()
         batches = [pack(part, base.device, trainable.share) for part in micro_batches(chosen, size)]
         value, targets = accumulate(base, loss, batches, collector)
-        return _Work(value, targets, sum(batch.document_tokens for batch in batches), collector.rows())
+        tokens, computed = (sum(getattr(b, name) for b in batches) for name in ("document_tokens", "token_count"))
+        return _Work(value, targets, tokens, computed, collector.rows())
     except (RuntimeError, MemoryError) as error:
         if not device.is_out_of_memory(error):
             raise

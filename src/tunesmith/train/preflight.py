@@ -37,11 +37,15 @@ UPDATE_PASSES = 10
 
 @dataclass(frozen=True)
 class _Rates:
-    """Seconds: of a token forward and backward, of a weight update, of a token of validation."""
+    """Seconds: of a token forward and backward, of a weight update, of a token of validation.
+
+    ``computed``: share of the tokens that is computed; below 1 where rows share a beginning.
+    """
 
     token: float
     update: float
     validation_token: float
+    computed: float
 
 
 def estimate(
@@ -83,7 +87,7 @@ def estimate(
         steps=plan.total_steps,
         tokens=tokens,
         target_tokens=targets,
-        flops=training_flops(base, trainable, tokens, targets),
+        flops=training_flops(base, trainable, int(tokens * rates.computed), targets),
         seconds=(seconds * (1 - SPREAD), seconds * (1 + SPREAD)),
         peak_memory_bytes=(int(peak * (1 - SPREAD)), int(peak * (1 + SPREAD))),
         tokens_per_second=tokens / steps,
@@ -110,7 +114,7 @@ def _rates(
     fit: Fit,
 ) -> _Rates:
     """Speeds from the run's own first steps; the longest micro-batch went before, so nothing is cold."""
-    seconds, tokens = 0.0, 0
+    seconds, tokens, computed = 0.0, 0, 0
     for step in range(min(TIMED_STEPS, plan.total_steps)):
         trainable.begin()
         base.model.train()
@@ -121,6 +125,7 @@ def _rates(
         device.synchronise(base.device)
         seconds += time.perf_counter() - begin
         tokens += sum(batch.document_tokens for batch in batches)
+        computed += sum(batch.token_count for batch in batches)
         if seconds > TIMED_SECONDS:
             break
     update = UPDATE_PASSES * device.fastest(lambda: float(trainable.grad.norm()), 3)
@@ -129,7 +134,7 @@ def _rates(
     part = validation[: fit.micro_batch]
     validation_loss(base, trainable, loss, part, fit.micro_batch)
     each = (time.perf_counter() - begin) / sum(len(row.tokens) for row in part)
-    return _Rates(seconds / tokens, update, each)
+    return _Rates(seconds / tokens, update, each, computed / tokens)
 
 
 def reload_bytes(base: Base) -> int:

@@ -357,7 +357,7 @@ def _take(run_: _Run, event: Step | Validated | Noticed) -> None:
 def _utilisation(run_: _Run, event: Step) -> float:
     if run_.planned is None or not run_.planned.gemm_flops or not event.seconds:
         return 0.0
-    flops = preflight.training_flops(run_.context.base, run_.trainable, event.tokens, event.target_tokens)
+    flops = preflight.training_flops(run_.context.base, run_.trainable, event.computed_tokens, event.target_tokens)
     return flops / event.seconds / run_.planned.gemm_flops
 
 
@@ -442,7 +442,7 @@ def _record(run_: _Run, best: Path) -> RunRecord:
         run_.evidence.checks.append(mix.as_planned(sets, state.tokens, state.target_tokens))
     digest = adapter_digest(best) if run_.trainable.is_adapter else fingerprint(best)
     peak = device.peak_memory(context.base.device)
-    flops = preflight.training_flops(context.base, run_.trainable, state.tokens, state.target_tokens)
+    flops = preflight.training_flops(context.base, run_.trainable, state.computed_tokens, state.target_tokens)
     used = state.seconds + state.validation_seconds
     values = (run_.config, run_.adapter, context.loop)
     return RunRecord(
