@@ -10,11 +10,14 @@ FACTORS: Mapping[str, float] = {
     "qlora": 1,
     "bottleneck": 1,
     "prefix": 10,
-    "prompt": 10,
-    "ia3": 10,
+    "prompt": 40,
+    "ia3": 20,
     "full": 0.1,
 }
-"""Method → its rate as a multiple of LoRA's. Few weights far from the loss want larger steps."""
+"""Method → its rate as a multiple of LoRA's. Few weights far from the loss want larger steps.
+
+Those of ia3 and prompt were the best of several in 20 steps of SmolLM2-135M on restaurant sentences.
+"""
 
 
 def auto_learning_rate(hidden_size: int, method: str) -> tuple[float, str]:
