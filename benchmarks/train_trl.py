@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.load import StepClock, peak_memory
+from benchmarks.trl_arguments import trainer_arguments
 
 Job = dict[str, Any]
 
@@ -99,35 +100,14 @@ def measure(job: Job, steps: int, setting: Setting) -> dict[str, Any]:
 
 
 def _arguments(job: Job, steps: int, setting: Setting, output: str) -> Any:
-    from trl import SFTConfig
-
-    return SFTConfig(
-        output_dir=output,
-        use_cpu=True,
+    return trainer_arguments(
+        job,
+        steps,
+        output,
         bf16=setting.autocast and job["dtype"] == "bfloat16",
-        gradient_checkpointing=False,
         padding_free=setting.padding_free,
         torch_compile=setting.compiled,
-        max_length=None,
         completion_only_loss=True,
-        per_device_train_batch_size=job["batch"],
-        max_steps=steps,
-        train_sampling_strategy="sequential",
-        learning_rate=job["learning_rate"],
-        lr_scheduler_type="constant",
-        warmup_steps=0,
-        weight_decay=job["weight_decay"],
-        max_grad_norm=job["max_grad_norm"],
-        optim="adamw_torch_fused",
-        adam_beta1=0.9,
-        adam_beta2=0.999,
-        adam_epsilon=1e-8,
-        logging_steps=1,
-        disable_tqdm=True,
-        report_to="none",
-        save_strategy="no",
-        dataloader_pin_memory=False,
-        seed=job["seed"],
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.load import StepClock, peak_memory
+from benchmarks.trl_arguments import trainer_arguments
 
 Job = dict[str, Any]
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -21,6 +22,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 """All have the base in bf16 and all cores. Packing and padding-free are off on a processor, whatever one asks for."""
 
+READY: dict[str, Any] = {"dataset_kwargs": {"skip_prepare_dataset": True}}
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -63,17 +65,11 @@ def measure(job: Job, steps: int, compiled: bool = False) -> dict[str, Any]:
         random_state=job["seed"],
     )
     set_peft_model_state_dict(model, load_file(Path(job["adapter"]) / "adapter_model.safetensors"))
-    order = [job["order"][step % len(job["order"])] for step in range(steps)]
-    chosen = [job["rows"][i] for part in order for i in part]
-    columns = [
-        {"input_ids": r["input_ids"], "labels": r["labels"], "attention_mask": [1] * len(r["input_ids"])}
-        for r in chosen
-    ]
     with tempfile.TemporaryDirectory() as output:
         trainer = SFTTrainer(
             model=model,
-            args=_arguments(job, steps, output),
-            train_dataset=Dataset.from_list(columns),
+            args=trainer_arguments(job, steps, output, packing=False, remove_unused_columns=False, **READY),
+            train_dataset=Dataset.from_dict(_columns(job, steps)),
             processing_class=tokenizer,
             callbacks=[Recorder()],
         )
@@ -88,36 +84,14 @@ def measure(job: Job, steps: int, compiled: bool = False) -> dict[str, Any]:
     }
 
 
-def _arguments(job: Job, steps: int, output: str) -> Any:
-    from trl import SFTConfig
-
-    return SFTConfig(
-        output_dir=output,
-        use_cpu=True,
-        gradient_checkpointing=False,
-        max_length=None,
-        packing=False,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        remove_unused_columns=False,
-        per_device_train_batch_size=job["batch"],
-        max_steps=steps,
-        train_sampling_strategy="sequential",
-        learning_rate=job["learning_rate"],
-        lr_scheduler_type="constant",
-        warmup_steps=0,
-        weight_decay=job["weight_decay"],
-        max_grad_norm=job["max_grad_norm"],
-        optim="adamw_torch_fused",
-        adam_beta1=0.9,
-        adam_beta2=0.999,
-        adam_epsilon=1e-8,
-        logging_steps=1,
-        disable_tqdm=True,
-        report_to="none",
-        save_strategy="no",
-        dataloader_pin_memory=False,
-        seed=job["seed"],
-    )
+def _columns(job: Job, steps: int) -> dict[str, list[list[int]]]:
+    """The rows of all steps in their order, as a data set that is ready for the trainer."""
+    chosen = [job["rows"][i] for step in range(steps) for i in job["order"][step % len(job["order"])]]
+    return {
+        "input_ids": [row["input_ids"] for row in chosen],
+        "labels": [row["labels"] for row in chosen],
+        "attention_mask": [[1] * len(row["input_ids"]) for row in chosen],
+    }
 
 
 if __name__ == "__main__":

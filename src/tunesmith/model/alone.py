@@ -39,7 +39,7 @@ class AloneCache:
 
     def attend(self, *_arguments: Any) -> Tensor:
         """Never called: attention is the model's own."""
-        raise NotImplementedError
+        raise AssertionError("a model that runs one document at a time attends by itself")
 
     def move(self, source: int, target: int) -> None:
         """Put the sequence of slot ``source`` into slot ``target``."""
