@@ -1,3 +1,4 @@
+import json
 import random
 import socket
 
@@ -66,7 +67,7 @@ def test_signatures_name_version_and_tokeniser():
 
 @pytest.mark.parametrize("text", ['{"a": 1}', " [1, 2.5, null]\n", '"text"', "7", "[" * 200 + "]" * 200])
 def test_strict_json_is_accepted(text):
-    graders.parse_json(text)
+    assert graders.parse_json(text) == json.loads(text)
 
 
 @pytest.mark.parametrize(

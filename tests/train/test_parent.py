@@ -164,7 +164,8 @@ def test_what_vllm_cannot_serve_is_not_trained(tmp_path: Path, values: dict[str,
     "values", [{}, {"use_rslora": True}, {"rank_pattern": {"q_proj": 24}}, {"method": "full"}, {"lora_r": 512}]
 )
 def test_what_vllm_serves_is_trained(tmp_path: Path, values: dict[str, object]) -> None:
-    settings(tmp_path, deploy_to="vllm", **values)
+    known = settings(tmp_path, deploy_to="vllm", **values).as_dict()
+    assert {key: known[key] for key in ("deploy_to", *values)} == {"deploy_to": "vllm", **values}
 
 
 def test_the_shape_of_a_parent_is_asked_too(tmp_path: Path) -> None:
