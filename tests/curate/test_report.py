@@ -45,7 +45,7 @@ def test_every_finding_every_number_and_a_page(tmp_path: Path) -> None:
 def test_what_a_row_says_is_escaped_and_long_lists_are_cut(tmp_path: Path) -> None:
     rows = [pair(f"<script>{i}</script>", " ") for i in range(60)]
     findings, _, page = checked(jsonl(tmp_path / "<a>.jsonl", *rows), tmp_path / "out")
-    assert len(findings) == 60
+    assert [f.check for f in findings].count("empty answers") == 60
     assert page.count("an answer is empty") == 20
     assert "<script>" not in page
     assert "<a>.jsonl" not in page

@@ -16,6 +16,7 @@ from tunesmith.core.protocols import Progress
 from tunesmith.core.records import Example, Finding
 from tunesmith.curate.conflicts import CONFLICTS, Conflicts
 from tunesmith.curate.corpus import Corpus
+from tunesmith.curate.diversity import DIVERSITY, REPRESENTATIVE, Diversity, LikeProduction
 from tunesmith.curate.duplicates import COPIES, Copies
 from tunesmith.curate.lengths import (
     RENDERING,
@@ -64,6 +65,8 @@ CHECKS: tuple[CheckKind, ...] = (
     CheckKind(TRAINED, Trained),
     CheckKind(TOO_LONG, Lengths),
     CheckKind(OVERLAP, Overlap),
+    CheckKind(DIVERSITY, Diversity, before_training=False),
+    CheckKind(REPRESENTATIVE, LikeProduction, before_training=False),
 )
 
 
