@@ -6,8 +6,8 @@ Jaccard 0.85 with a probability of 0.988, one of 0.8 with 0.924, one of 0.5 with
 measured on the sets themselves, so nothing that is reported is below the threshold.
 
 Two guards keep data of one mould from costing without end. 5-grams that stand in more than half of the texts are the
-mould and are not compared, where they make up a fifth of the texts or more. And a band that throws very many texts together compares each with a few of them; how many
-pairs went without a comparison is counted and said.
+mould and are not compared, where they make up a fifth of the texts or more. And a band that throws very many texts
+together compares each with a few of them; how many pairs went without a comparison is counted and said.
 
 Nothing depends on the order of the texts: they are worked on in the order of hashes of their content.
 """
@@ -42,8 +42,11 @@ _SAMPLE, _ENOUGH, _COMMON, _MUCH = 512, 50, 0.5, 0.2
 _CROWD, _ROUNDS = 64, 64
 """A band with more texts than this compares them with 64 representatives instead of each with each."""
 
-_HOPELESS = 0.7
-"""Pairs whose estimate from 112 hashes is below this are not measured: 2.6 standard errors below 0.8, 4.4 below 0.85."""
+_HOPELESS = 0.65
+"""Pairs whose estimate from all 112 hashes is below this are not measured: it is 4 standard errors below 0.8."""
+
+_FEW = 1024
+"""So many texts need no bands: each is compared with each, and a pair at 0.8 is as good as never missed."""
 
 _MEASURED = 10
 """How many pairs a text are measured at most, and 100,000 for all."""
@@ -226,35 +229,20 @@ class _Join:
         sets = _Sets(self.texts, by_words, sketch.mould)
         numbers = sketch.numbers.tolist()
         refused: set[tuple[int, int]] = set()
-        for band in range(BANDS):
-            for crowd in _same(sketch.bands[:, band]):
-                if self._is_one([numbers[i] for i in crowd.tolist()]):
+        for crowd, few in _crowds(sketch):
+            if len(crowd) < 2 or self._is_one([numbers[i] for i in crowd.tolist()]):
+                continue
+            for i, j in _alike(crowd, sketch, few):
+                a, b = numbers[i], numbers[j]
+                meant = by_words or min(words[a], words[b]) < SHORT
+                if not meant or (i, j) in refused or self._root(a) == self._root(b):
                     continue
-                few = len(crowd) <= _CROWD
-                for i, others in self._proposed(crowd, sketch, few):
-                    a = numbers[i]
-                    for j in others:
-                        b = numbers[j]
-                        mixed = by_words or min(words[a], words[b]) < SHORT
-                        if not mixed or (i, j) in refused or self._root(a) == self._root(b):
-                            continue
-                        if self.measured >= self._budget:
-                            self.not_compared += 1
-                        elif not self._tie(a, b, jaccard(sets[a], sets[b])):
-                            refused.add((i, j))
-                if not few:
-                    self.not_compared += self._left(crowd, numbers)
-
-    def _proposed(self, crowd: Any, sketch: _Sketch, few: bool) -> Iterator[tuple[int, list[int]]]:
-        """Each text of a crowd with those after it that look alike; of a great crowd, a few texts with all others."""
-        done = 0
-        for place, i in enumerate(crowd.tolist()):
-            if not few and done >= _ROUNDS:
-                return
-            rest = crowd[place + 1 :] if few else crowd[crowd != i]
-            alike = (sketch.marks[rest] == sketch.marks[i]).mean(axis=1) >= _HOPELESS
-            done += 1
-            yield i, rest[alike].tolist()
+                if self.measured >= self._budget:
+                    self.not_compared += 1
+                elif not self._tie(a, b, jaccard(sets[a], sets[b])):
+                    refused.add((i, j))
+            if not few:
+                self.not_compared += self._left(crowd, numbers)
 
     def _is_one(self, members: Sequence[int]) -> bool:
         root = self._root(members[0])
@@ -308,6 +296,26 @@ class _Sets:
         else:
             self._kept.move_to_end(number)
         return found
+
+
+def _crowds(sketch: _Sketch) -> Iterator[tuple[Any, bool]]:
+    """Places of texts that may be alike, and whether they are few enough to compare each with each."""
+    import numpy as np
+
+    if len(sketch.numbers) <= _FEW:
+        yield np.arange(len(sketch.numbers)), True
+        return
+    for band in range(BANDS):
+        for crowd in _same(sketch.bands[:, band]):
+            yield crowd, len(crowd) <= _CROWD
+
+
+def _alike(crowd: Any, sketch: _Sketch, few: bool) -> Iterator[tuple[int, int]]:
+    """Each text of a crowd with those after it that look alike; of a great crowd, a few texts with all others."""
+    for place, i in enumerate(crowd.tolist() if few else crowd[:_ROUNDS].tolist()):
+        rest = crowd[place + 1 :] if few else crowd[crowd != i]
+        alike = (sketch.marks[rest] == sketch.marks[i]).mean(axis=1) >= _HOPELESS
+        yield from ((i, j) for j in rest[alike].tolist())
 
 
 def _same(hashes: Any) -> Iterator[Any]:
