@@ -16,7 +16,7 @@ from tunesmith.core.protocols import Progress
 from tunesmith.core.records import Example, Finding
 from tunesmith.curate.conflicts import CONFLICTS, Conflicts
 from tunesmith.curate.corpus import Corpus
-from tunesmith.curate.duplicates import COPIES, Copies
+from tunesmith.curate.duplicates import COPIES, NEAR, Copies, NearDuplicates
 from tunesmith.curate.lengths import (
     RENDERING,
     TOO_LONG,
@@ -56,6 +56,7 @@ class CheckKind:
 
 CHECKS: tuple[CheckKind, ...] = (
     CheckKind(COPIES, Copies),
+    CheckKind(NEAR, NearDuplicates, before_training=False),
     CheckKind(CONFLICTS, Conflicts),
     CheckKind(EMPTY_ANSWERS, each_row(empty_answers)),
     CheckKind(EMPTY_QUESTIONS, each_row(empty_questions)),

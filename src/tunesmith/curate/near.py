@@ -71,8 +71,22 @@ class Near:
     """What was found: clusters by their first text, and how many proposed pairs were not compared."""
 
     clusters: tuple[Cluster, ...]
+    measure: Measure
+    threshold: float
     not_compared: int = 0
     measured: int = 0
+
+    def spare(self, cluster: Cluster) -> tuple[list[int], list[int]]:
+        """The texts of a cluster that stay, and those that are near duplicates of one that stays.
+
+        A cluster is a chain: its first and its last text need not be alike, and then both stay.
+        """
+        stay: list[int] = []
+        spare: list[int] = []
+        for member in cluster.members:
+            is_copy = any(self.measure.of(kept, member) >= self.threshold for kept in stay)
+            (spare if is_copy else stay).append(member)
+        return stay, spare
 
 
 def near_duplicates(texts: Sequence[str], threshold: float = THRESHOLD, tell: Tell | None = None) -> Near:
@@ -91,7 +105,7 @@ def near_duplicates(texts: Sequence[str], threshold: float = THRESHOLD, tell: Te
         if len(chosen) > 1:
             sketch = _sketch(texts, chosen, by_words, tell)
             join.add(sketch, by_words, words)
-    return Near(tuple(join.clusters()), join.not_compared, join.measured)
+    return Near(tuple(join.clusters()), join.measure, threshold, join.not_compared, join.measured)
 
 
 def jaccard(a: frozenset[int], b: frozenset[int]) -> float:
@@ -216,17 +230,19 @@ class _Join:
     threshold: float
     not_compared: int = 0
     measured: int = 0
+    measure: Measure = field(init=False)
     _parent: list[int] = field(init=False)
     _budget: int = field(init=False)
     _lowest: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.measure = Measure(self.texts)
         self._parent = list(range(len(self.texts)))
         self._budget = _MEASURED * len(self.texts) + 100_000
 
     def add(self, sketch: _Sketch, by_words: bool, words: Sequence[int]) -> None:
         """Measure what the bands propose, band after band."""
-        sets = _Sets(self.texts, by_words, sketch.mould)
+        self.measure.moulds[by_words] = sketch.mould
         numbers = sketch.numbers.tolist()
         refused: set[tuple[int, int]] = set()
         for crowd, few in _crowds(sketch):
@@ -239,7 +255,7 @@ class _Join:
                     continue
                 if self.measured >= self._budget:
                     self.not_compared += 1
-                elif not self._tie(a, b, jaccard(sets[a], sets[b])):
+                elif not self._tie(a, b, self.measure.of(a, b, by_words)):
                     refused.add((i, j))
             if not few:
                 self.not_compared += self._left(crowd, numbers)
@@ -280,21 +296,30 @@ class _Join:
                 yield Cluster(tuple(found), self._lowest[root])
 
 
-class _Sets:
-    """The 5-grams of texts without the mould; the last few thousand are kept."""
+class Measure:
+    """True Jaccard of two texts; the sets of the last few thousand texts are kept."""
 
-    def __init__(self, texts: Sequence[str], by_words: bool, mould: frozenset[int]) -> None:
-        self._texts, self._by_words, self._mould = texts, by_words, mould
-        self._kept: OrderedDict[int, frozenset[int]] = OrderedDict()
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+        self.moulds: dict[bool, frozenset[int]] = {}
+        """By words, by characters: what most texts share, which is not compared."""
+        self._kept: OrderedDict[tuple[int, bool], frozenset[int]] = OrderedDict()
 
-    def __getitem__(self, number: int) -> frozenset[int]:
-        found = self._kept.get(number)
+    def of(self, a: int, b: int, by_words: bool | None = None) -> float:
+        """Jaccard of two texts by number, by characters where one of them is short."""
+        if by_words is None:
+            by_words = min(self._texts[n].count(" ") for n in (a, b)) + 1 >= SHORT
+        return jaccard(self._set(a, by_words), self._set(b, by_words))
+
+    def _set(self, number: int, by_words: bool) -> frozenset[int]:
+        key = (number, by_words)
+        found = self._kept.get(key)
         if found is None:
-            found = self._kept[number] = _set_of(self._texts[number], self._by_words) - self._mould
+            found = self._kept[key] = _set_of(self._texts[number], by_words) - self.moulds.get(by_words, frozenset())
             if len(self._kept) > _SETS:
                 self._kept.popitem(last=False)
         else:
-            self._kept.move_to_end(number)
+            self._kept.move_to_end(key)
         return found
 
 
