@@ -66,7 +66,7 @@ def test_with_a_model_tokens_are_counted(good: str, tiny_tokenizer: Path, capsys
     assert main.run(arguments) == 0
     out, _ = capsys.readouterr()
     assert "tokens: " in out
-    assert "not checked" not in out
+    assert "not checked: " not in out
     assert main.run([*arguments[:-1], "8"]) == 1
     out, _ = capsys.readouterr()
     assert "row length (error)" in out

@@ -30,7 +30,7 @@ from tunesmith.curate.lengths import (
 )
 from tunesmith.curate.measure import measure
 from tunesmith.curate.observe import Observer, Outcome, Setting
-from tunesmith.curate.overlap import OVERLAP, Overlap
+from tunesmith.curate.overlap import CONTAMINATION, OVERLAP, Contamination, Overlap
 from tunesmith.curate.place import count
 from tunesmith.curate.turns import (
     EMPTY_ANSWERS,
@@ -65,6 +65,7 @@ CHECKS: tuple[CheckKind, ...] = (
     CheckKind(TRAINED, Trained),
     CheckKind(TOO_LONG, Lengths),
     CheckKind(OVERLAP, Overlap),
+    CheckKind(CONTAMINATION, Contamination, before_training=False),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -150,6 +150,14 @@ class Config(Record):
                 fix="lower one of them",
             )
         return self
+
+
+def compared_with(config: Config, paths: Sequence[str]) -> Config:
+    """The configuration with more evaluation files that no row may give away."""
+    overlap = config.checks.overlap
+    overlap = overlap.model_copy(update={"against": (*overlap.against, *paths)})
+    checks = config.checks.model_copy(update={"overlap": overlap})
+    return config.model_copy(update={"checks": checks})
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,13 @@ from pydantic import Field
 
 from tunesmith.core.records import Record
 from tunesmith.curate.duplicates import NearOptions
+from tunesmith.curate.overlap import OverlapOptions
 
 
 class Checks(Record):
     """What the checks look for, under the name of each check."""
 
     near_duplicates: NearOptions = Field(default=NearOptions(), description="Rows that are nearly the same.")
+    overlap: OverlapOptions = Field(
+        default=OverlapOptions(), description="Training rows that give away what the model is judged on."
+    )
