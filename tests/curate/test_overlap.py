@@ -186,4 +186,16 @@ def test_nothing_held_out_is_not_checked() -> None:
 
 def test_figures_count_the_kinds() -> None:
     figures = looked([*trained(), held(prose(3, 40), "x"), held("harmless", "y")]).figures[CHECK]
-    assert figures == {"test": {"rows": 2, "verbatim": 1}}
+    assert figures["test"] == {"rows": 2, "verbatim": 1}
+
+
+def test_the_closest_training_rows_are_listed() -> None:
+    words = prose(4, 40).split()
+    random.Random(0).shuffle(words)
+    closest = looked([*trained(), held("harmless", "y"), held(" ".join(words), "x")]).figures[CHECK]["closest"]
+    assert (closest["by"], closest["asked"], closest["not_asked"]) == ("TF-IDF", 2, 0)
+    first, second = closest["rows"]
+    assert first["closest"][0]["row"] == "data.jsonl:5"
+    assert first["closest"][0]["cosine"] == 1.0
+    assert len(first["closest"]) == len(second["closest"]) == 5
+    assert second["closest"][0]["cosine"] < 0.5

@@ -32,6 +32,7 @@ from tunesmith.curate.measure import measure
 from tunesmith.curate.observe import Observer, Outcome, Setting
 from tunesmith.curate.overlap import CONTAMINATION, OVERLAP, Contamination, Overlap
 from tunesmith.curate.place import count
+from tunesmith.curate.semantic import SEMANTIC, SemanticDuplicates
 from tunesmith.curate.turns import (
     EMPTY_ANSWERS,
     EMPTY_QUESTIONS,
@@ -57,6 +58,7 @@ class CheckKind:
 CHECKS: tuple[CheckKind, ...] = (
     CheckKind(COPIES, Copies),
     CheckKind(NEAR, NearDuplicates, before_training=False),
+    CheckKind(SEMANTIC, SemanticDuplicates, before_training=False),
     CheckKind(CONFLICTS, Conflicts),
     CheckKind(EMPTY_ANSWERS, each_row(empty_answers)),
     CheckKind(EMPTY_QUESTIONS, each_row(empty_questions)),

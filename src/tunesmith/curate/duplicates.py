@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from pydantic import Field
@@ -35,14 +35,14 @@ class Copies:
 
     def __init__(self, setting: Setting) -> None:
         self._numbers: dict[str, list[int]] = defaultdict(list)
-        self._questions: Counter[str] = Counter()
-        self._answers: Counter[int] = Counter()
+        self._questions: set[str] = set()
+        self._answers: set[int] = set()
 
     def see(self, row: Row) -> Iterable[Finding]:
         """Nothing about one row alone."""
         self._numbers[row.row_key].append(row.number)
-        self._questions[row.prompt_key] += 1
-        self._answers[hash(answered(row.example))] += 1
+        self._questions.add(row.prompt_key)
+        self._answers.add(hash(answered(row.example)))
         return ()
 
     def finish(self, corpus: Corpus, progress: Progress | None) -> Outcome:
@@ -50,17 +50,12 @@ class Copies:
         groups = [numbers for numbers in self._numbers.values() if len(numbers) > 1]
         findings = [_copied([corpus[number] for number in numbers]) for numbers in groups]
         figures = {
-            "rows": _repeats(Counter({key: len(numbers) for key, numbers in self._numbers.items()})),
-            "questions": _repeats(self._questions),
-            "answers": _repeats(self._answers),
+            "groups": len(groups),
+            "copies": sum(map(len, groups)) - len(groups),
+            "rows_with_a_question_again": len(corpus) - len(self._questions),
+            "rows_with_an_answer_again": len(corpus) - len(self._answers),
         }
         return Outcome(findings, figures=figures)
-
-
-def _repeats(counts: Counter[str] | Counter[int]) -> dict[str, int]:
-    """How many different ones stand more than once, and how many rows are copies of them."""
-    repeated = [n for n in counts.values() if n > 1]
-    return {"groups": len(repeated), "copies": sum(repeated) - len(repeated)}
 
 
 def _copied(rows: list[Row]) -> Finding:

@@ -14,12 +14,12 @@ Nothing depends on the order of the texts: they are worked on in the order of ha
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tunesmith.curate.keys import rank
 from tunesmith.curate.ngrams import BLOCK, char_grams, char_set, word_grams, word_set
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class _Sketch:
 def _sketch(texts: Sequence[str], chosen: Sequence[int], by_words: bool, tell: Tell | None) -> _Sketch:
     import numpy as np
 
-    order = np.array([_rank(texts[i]) for i in chosen], np.uint64)
+    order = np.array([rank(texts[i]) for i in chosen], np.uint64)
     numbers = np.array(chosen)[np.argsort(order, kind="stable")]
     mould = _mould([texts[i] for i in numbers[:_SAMPLE].tolist()], by_words)
     bands = np.zeros((len(numbers), BANDS), np.uint64)
@@ -149,11 +149,6 @@ def _sketch(texts: Sequence[str], chosen: Sequence[int], by_words: bool, tell: T
         if tell:
             tell(start + len(block), len(numbers))
     return _Sketch(numbers[kept], bands[kept], marks[kept], mould)
-
-
-def _rank(text: str) -> int:
-    """A number that follows from the content alone."""
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
 def _mould(sample: Sequence[str], by_words: bool) -> frozenset[int]:

@@ -46,6 +46,14 @@ def char_grams(texts: Sequence[str], n: int) -> tuple[Hashes, Numbers]:
     return _joined([_of_chars(pieces, owners, n, np) for pieces, owners in _blocks(_cut_chars(texts, n))])
 
 
+def inner_grams(texts: Sequence[str], n: int) -> tuple[Hashes, Numbers]:
+    """Hashes of the runs of ``n`` characters within words, each word with a space on both sides, and their texts."""
+    import numpy as np
+
+    padded = _cut_chars((f" {text} " for text in texts), n)
+    return _joined([_within_words(pieces, owners, n, np) for pieces, owners in _blocks(padded)])
+
+
 def word_set(text: str, n: int) -> frozenset[int]:
     """The different runs of ``n`` words of one text."""
     return frozenset(word_grams([text], n)[0].tolist())
@@ -142,6 +150,20 @@ def _of_chars(texts: list[str], owners: list[int], n: int, np: Any) -> tuple[Has
     starts = begins[text_of] + offset
     stops = starts + np.minimum(n, lengths[text_of])
     return _mixed((total[stops] - total[starts]) * back[starts], np), np.asarray(owners)[text_of]
+
+
+def _within_words(texts: list[str], owners: list[int], n: int, np: Any) -> tuple[Hashes, Numbers]:
+    codes, total, back = _sums(texts, np)
+    if len(codes) < n:
+        return np.zeros(0, np.uint64), np.zeros(0, np.int64)
+    lines = codes == _LINE
+    gaps = np.zeros(len(codes) + 1, np.int32)
+    np.cumsum(lines | (codes == _SPACE), out=gaps[1:])
+    count = len(codes) - n + 1
+    good = (gaps[n - 1 : n - 1 + count] == gaps[1 : 1 + count]) & ~lines[:count] & ~lines[n - 1 :]
+    starts = np.flatnonzero(good)
+    text_of = np.cumsum(lines, dtype=np.int32)[starts]
+    return _mixed((total[starts + n] - total[starts]) * back[starts], np), np.asarray(owners)[text_of]
 
 
 def _sums(texts: list[str], np: Any) -> tuple[Any, Any, Any]:

@@ -7,6 +7,7 @@ from pydantic import Field
 from tunesmith.core.records import Record
 from tunesmith.curate.duplicates import NearOptions
 from tunesmith.curate.overlap import OverlapOptions
+from tunesmith.curate.semantic import SemanticOptions
 
 
 class Checks(Record):
@@ -15,4 +16,7 @@ class Checks(Record):
     near_duplicates: NearOptions = Field(default=NearOptions(), description="Rows that are nearly the same.")
     overlap: OverlapOptions = Field(
         default=OverlapOptions(), description="Training rows that give away what the model is judged on."
+    )
+    semantic_duplicates: SemanticOptions = Field(
+        default=SemanticOptions(), description="Rows that say about the same in other words."
     )

@@ -7,7 +7,7 @@ rows with everything that is held out, in all the ways in which one row gives an
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
@@ -15,15 +15,23 @@ from pydantic import Field
 from tunesmith.core.protocols import Progress
 from tunesmith.core.records import Finding, Record
 from tunesmith.curate.corpus import Corpus, Row
-from tunesmith.curate.leaks import Leak, Side, leaks
-from tunesmith.curate.near import THRESHOLD
+from tunesmith.curate.keys import rank
+from tunesmith.curate.leaks import Chain, Leak, Side, leaks
+from tunesmith.curate.near import THRESHOLD, Tell
 from tunesmith.curate.observe import Outcome, Setting, finding, places, put_aside
+from tunesmith.curate.vectors import closest, require_embedder, space_of
 
 OVERLAP = "rows in more than one split"
 CONTAMINATION = "training rows that give away held-out rows"
 
 _USUAL, _MANY = 0.2, 10
 """What more than a fifth of the rows (and at least ten) have in common with training rows is the nature of the task."""
+
+CLOSEST = 5
+"""Training rows that are listed for a held-out row."""
+
+_ASKED, _SHOWN = 1000, 20
+"""Held-out rows whose closest training rows are looked for, and how many of them are shown."""
 
 _FIX = "take the training rows out: the score flatters"
 
@@ -83,6 +91,8 @@ class Contamination:
 
     def __init__(self, setting: Setting) -> None:
         self._options = setting.options.overlap
+        require_embedder(setting.options.semantic_duplicates.embedder)
+        self._embedder = setting.options.semantic_duplicates.embedder
         self._train, self._held = Side(), Side()
 
     def see(self, row: Row) -> Iterable[Finding]:
@@ -107,7 +117,10 @@ class Contamination:
                 findings += _findings(held, others, found)
                 _count(figures, held, found)
         remark = f"; not compared: at most {left:,} pairs of questions of one mould" if left else ""
-        return Outcome(findings, remark=f"{remark}; translations not checked (no embedder given)", figures=figures)
+        if not self._embedder:
+            remark += "; translations not checked (no embedder given)"
+        figures["closest"] = _closest(self._train, [self._held, outside], self._embedder, progress)
+        return Outcome(findings, remark=remark, figures=figures)
 
 
 def _read(paths: Iterable[str]) -> Side:
@@ -152,6 +165,28 @@ def _usual(held: Side, found: Mapping[int, Leak]) -> dict[tuple[str, str], float
     rows = Counter(held.splits)
     kinds = Counter((held.splits[number], leak.kind) for number, leak in found.items() if not leak.is_strong)
     return {key: n / rows[key[0]] for key, n in kinds.items() if n >= _MANY and n > _USUAL * rows[key[0]]}
+
+
+def _closest(train: Side, held: Sequence[Side], embedder: str, tell: Tell | None) -> dict[str, Any]:
+    """Held-out rows with the five training rows that are closest in meaning, the closest of all first."""
+    places = [(side, number) for side in held for number in range(len(side)) if side.questions[number]]
+    places = sorted(places, key=lambda item: rank(item[0].questions[item[1]]))
+    asked = places[:_ASKED]
+    texts = [side.questions[number] for side, number in asked]
+    space = space_of(Chain(texts, train.questions), embedder, tell)
+    near = closest(space, range(len(texts)), range(len(texts), len(texts) + len(train)), CLOSEST) if len(train) else []
+    found = sorted(zip(asked, near, strict=False), key=lambda item: -item[1][0][1])[:_SHOWN]
+    rows = [
+        {
+            "row": str(side.sources[number]),
+            "split": side.splits[number],
+            "closest": [
+                {"row": str(train.sources[other - len(texts)]), "cosine": round(cosine, 3)} for other, cosine in best
+            ],
+        }
+        for (side, number), best in found
+    ]
+    return {"by": space.name, "asked": len(asked), "not_asked": len(places) - len(asked), "rows": rows}
 
 
 def _count(figures: dict[str, Any], held: Side, found: Mapping[int, Leak]) -> None:

@@ -245,7 +245,7 @@ def _together(errors: Sequence[DataError]) -> DataError:
     others = ", ".join(error.where for error in errors[1:4]) + (", …" if len(errors) > 4 else "")
     more = "at least " if len(errors) >= MAX_UNREADABLE else ""
     what = f"{first.what}\n  ({more}{count(len(errors) - 1, 'more row')} cannot be read: {others})"
-    return DataError(what, where=first.where, rule=first.rule, fix=first.fix)
+    return DataError(what, where=first.where, rule=first.rule, fix=first.fix, code=first.code)
 
 
 def _refusal(errors: Sequence[Finding], rows: int) -> DataError:

@@ -150,6 +150,7 @@ def _moment(example: Example, column: str, kinds: set[bool]) -> float:
         except ValueError:
             raise place.error(
                 f"has no time that can be read: {shown(example.time)}" if value else "has no time",
+                code="unreadable-time",
                 field=column,
                 rule="split_by_time needs a number or an ISO date (2026-03-31, 2026-03-31T17:05:00Z) in every row",
                 fix="write the date in this form, or remove split_by_time",
@@ -159,6 +160,7 @@ def _moment(example: Example, column: str, kinds: set[bool]) -> float:
     if len(kinds) > 1 or moment != moment:
         raise place.error(
             f"has another kind of time than the rows before it: {shown(example.time)}",
+            code="two-kinds-of-time",
             field=column,
             rule="the times of all rows are numbers, or all are dates: they have to be put in order",
             fix="write all of them in one form",
@@ -168,16 +170,17 @@ def _moment(example: Example, column: str, kinds: set[bool]) -> float:
 
 def _require_columns(examples: Sequence[Example], config: Config) -> None:
     """Refuse a column name that no row has: a split by nothing would look like a split by groups."""
-    for key, column, field in (
-        ("group_by", config.group_by, "group"),
-        ("split_by_time", config.split_by_time, "time"),
+    for key, column, is_there in (
+        ("group_by", config.group_by, lambda example: bool(example.group)),
+        ("split_by_time", config.split_by_time, lambda example: bool(example.time)),
     ):
-        if column and len(examples) and not any(getattr(example, field) for example in examples):
+        if column and len(examples) and not any(map(is_there, examples)):
             raise DataError(
                 f"no row has a value in the column {column!r}",
                 where=key,
                 rule=f"{key} names a column of the data files",
                 fix=f"correct the name, or remove {key}",
+                code="no-such-column",
             )
 
 
