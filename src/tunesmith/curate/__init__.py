@@ -1,7 +1,7 @@
 """Verb: raw rows become a checked, split data set."""
 
 from tunesmith.curate.checks import Inspection, inspect
-from tunesmith.curate.config import Config, DataSet, Dataset, DatasetSpec
+from tunesmith.curate.config import Config, DataSet, Dataset, DatasetSpec, compared_with
 from tunesmith.curate.demo import demo_rows, demo_schema
 from tunesmith.curate.lengths import TokenCounts
 from tunesmith.curate.read import read, read_file, require_files
@@ -18,6 +18,7 @@ __all__ = [
     "Examination",
     "Inspection",
     "TokenCounts",
+    "compared_with",
     "content_digest",
     "demo_rows",
     "demo_schema",

@@ -17,6 +17,11 @@ from tunesmith.curate.lines import RawRow
 from tunesmith.curate.place import Place, Report, shown, stop
 from tunesmith.curate.shapes import BUILDERS, FIELDS
 
+Labels = Mapping[str, str]
+"""Field of `Example` → column of the files that fills it: what is known of a row beside its content."""
+
+NO_LABELS: Labels = {}
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -56,13 +61,15 @@ def read_file(path: str) -> tuple[Example, ...]:
     return tuple(read(DatasetSpec(path=str(path))))
 
 
-def open_reading(spec: DatasetSpec, *, report: Report = stop, progress: Progress | None = None) -> Reading:
+def open_reading(
+    spec: DatasetSpec, *, report: Report = stop, progress: Progress | None = None, labels: Labels = NO_LABELS
+) -> Reading:
     """Open a file and recognise its shape. Bad rows go to ``report``; when it returns, reading goes on without them.
 
     Raises:
         DataError: the file cannot be read, is empty, or its shape is unknown, ambiguous or of another task.
     """
-    wanted = tuple(spec.columns.values())
+    wanted = (*spec.columns.values(), *labels.values()) if spec.columns else ()
     rows = raw_rows(spec.path, wanted=wanted, sample_by=spec.sample_by, report=report, progress=progress)
     first = next(rows, None)
     if first is None:
@@ -81,12 +88,13 @@ def open_reading(spec: DatasetSpec, *, report: Report = stop, progress: Progress
             rule="plain text is trained as it stands; only conversations have a system message",
             fix="remove system from this data set",
         )
-    unused = () if spec.columns else tuple(str(name) for name in first[1] if name not in FIELDS[shape])
-    return Reading(shape, unused, _examples(first, rows, spec, shape, report))
+    known = {*FIELDS[shape], *labels.values()}
+    unused = () if spec.columns else tuple(str(name) for name in first[1] if name not in known)
+    return Reading(shape, unused, _examples(first, rows, spec, shape, report, labels))
 
 
 def _examples(
-    first: RawRow, rows: Iterator[RawRow], spec: DatasetSpec, shape: str, report: Report
+    first: RawRow, rows: Iterator[RawRow], spec: DatasetSpec, shape: str, report: Report, labels: Labels
 ) -> Iterator[Example]:
     build = BUILDERS[shape]
     row: RawRow | None = first
@@ -97,7 +105,7 @@ def _examples(
         except DataError as error:
             report(error)
         else:
-            yield _with_spec(example, spec)
+            yield _with_labels(_with_spec(example, spec), fields, labels)
         row = next(rows, None)
 
 
@@ -123,4 +131,11 @@ def _with_spec(example: Example, spec: DatasetSpec) -> Example:
     change: dict[str, Any] = {"split": split} if split else {}
     if spec.system and (not example.messages or example.messages[0].role != "system"):
         change["messages"] = (Message(role="system", content=spec.system), *example.messages)
+    return example.model_copy(update=change) if change else example
+
+
+def _with_labels(example: Example, row: Mapping[str, Any], labels: Labels) -> Example:
+    """The row with what the named columns say about it; a row without them stays as it is."""
+    found = {field: row.get(column) for field, column in labels.items()}
+    change = {field: str(value) for field, value in found.items() if value is not None}
     return example.model_copy(update=change) if change else example

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from tunesmith.curate.measure import counted, kept_rows, select
 from tunesmith.curate.observe import Setting
 from tunesmith.curate.place import count
 from tunesmith.curate.read import open_reading
-from tunesmith.curate.split import assign, must_have_rows
+from tunesmith.curate.split import must_have_rows, place
 
 if TYPE_CHECKING:
     from tunesmith.text.shards import Shard
@@ -180,9 +180,12 @@ def examine(
             raise _together(unreadable)
 
     examples: Spool[Example] = Spool(Example)
+    named = {"group": config.group_by, "time": config.split_by_time}
+    labels = {field: column for field, column in named.items() if column}
     ends = [0]
     for spec in config.datasets:
-        reading = open_reading(spec, report=report, progress=_ticks(emit, f"reading {Path(spec.path).name}"))
+        ticks = _ticks(emit, f"reading {Path(spec.path).name}")
+        reading = open_reading(spec, report=report, progress=ticks, labels=labels)
         formats[spec.path], unused[spec.path] = reading.format, reading.unused
         for example in reading.examples:
             examples.append(example)
@@ -202,8 +205,10 @@ def examine(
         measured=counted(shards) if shards else None,
         has_splits=True,
     )
-    placed = Placed(examples, assign(examples, config))
+    assigned = place(examples, config, _ticks(emit, "splitting rows"))
+    placed = Placed(examples, assigned.splits)
     inspection = inspect(placed, setting, emit, training=training)
+    inspection = replace(inspection, findings=(*inspection.findings, *assigned.findings))
     rows = tuple(end - start for start, end in pairwise(ends))
     return Examination(placed, formats, sources, inspection, unused, tuple(unreadable), rows, shards)
 
