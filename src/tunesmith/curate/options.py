@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from tunesmith.core.records import Record
+from tunesmith.curate.conflicts import ConflictOptions
 
 
 class Checks(Record):
     """What the checks look for, under the name of each check."""
+
+    conflicts: ConflictOptions = Field(default=ConflictOptions(), description="Contradictory answers to one question.")
