@@ -62,7 +62,7 @@ def test_clean_rows_have_no_findings() -> None:
     rows = [example(f"question {i}", f"answer {i}", i) for i in range(10)]
     found = inspect(rows, WordRenderer(), 100)
     assert found.findings == ()
-    assert {check.passed for check in found.checks if check.name != "rows in more than one split"} == {True}
+    assert all(check.passed or check.detail.startswith("not checked: ") for check in found.checks)
     assert found.tokens is not None
     assert found.tokens.model_dump() == {"rows": 10, "total": 60, "trained": 30, "median": 6, "longest": 6}
 

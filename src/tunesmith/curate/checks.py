@@ -17,6 +17,7 @@ from tunesmith.core.records import Example, Finding
 from tunesmith.curate.conflicts import CONFLICTS, Conflicts
 from tunesmith.curate.corpus import Corpus
 from tunesmith.curate.duplicates import COPIES, Copies
+from tunesmith.curate.labels import LABELS, LabelErrors
 from tunesmith.curate.lengths import (
     RENDERING,
     TOO_LONG,
@@ -64,6 +65,7 @@ CHECKS: tuple[CheckKind, ...] = (
     CheckKind(TRAINED, Trained),
     CheckKind(TOO_LONG, Lengths),
     CheckKind(OVERLAP, Overlap),
+    CheckKind(LABELS, LabelErrors, before_training=False),
 )
 
 

@@ -6,9 +6,11 @@ from pydantic import Field
 
 from tunesmith.core.records import Record
 from tunesmith.curate.conflicts import ConflictOptions
+from tunesmith.curate.labels import LabelOptions
 
 
 class Checks(Record):
     """What the checks look for, under the name of each check."""
 
     conflicts: ConflictOptions = Field(default=ConflictOptions(), description="Contradictory answers to one question.")
+    labels: LabelOptions = Field(default=LabelOptions(), description="Labels that are probably wrong.")
