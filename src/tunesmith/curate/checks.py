@@ -17,6 +17,7 @@ from tunesmith.core.records import Example, Finding
 from tunesmith.curate.conflicts import CONFLICTS, Conflicts
 from tunesmith.curate.corpus import Corpus
 from tunesmith.curate.duplicates import COPIES, Copies
+from tunesmith.curate.faithful import FAITHFUL, Unfaithful
 from tunesmith.curate.labels import LABELS, LabelErrors
 from tunesmith.curate.lengths import (
     RENDERING,
@@ -65,6 +66,7 @@ CHECKS: tuple[CheckKind, ...] = (
     CheckKind(TRAINED, Trained),
     CheckKind(TOO_LONG, Lengths),
     CheckKind(OVERLAP, Overlap),
+    CheckKind(FAITHFUL, Unfaithful, before_training=False),
     CheckKind(LABELS, LabelErrors, before_training=False),
 )
 

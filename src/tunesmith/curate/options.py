@@ -6,6 +6,7 @@ from pydantic import Field
 
 from tunesmith.core.records import Record
 from tunesmith.curate.conflicts import ConflictOptions
+from tunesmith.curate.faithful import FaithfulOptions
 from tunesmith.curate.labels import LabelOptions
 
 
@@ -14,3 +15,6 @@ class Checks(Record):
 
     conflicts: ConflictOptions = Field(default=ConflictOptions(), description="Contradictory answers to one question.")
     labels: LabelOptions = Field(default=LabelOptions(), description="Labels that are probably wrong.")
+    faithful: FaithfulOptions = Field(
+        default=FaithfulOptions(), description="Answers against the facts they are given."
+    )
