@@ -18,6 +18,7 @@ from tunesmith.curate.conflicts import CONFLICTS, Conflicts
 from tunesmith.curate.corpus import Corpus
 from tunesmith.curate.duplicates import COPIES, Copies
 from tunesmith.curate.faithful import FAITHFUL, Unfaithful
+from tunesmith.curate.form import FORM, FormOfAnswers
 from tunesmith.curate.labels import LABELS, LabelErrors
 from tunesmith.curate.lengths import (
     RENDERING,
@@ -66,6 +67,7 @@ CHECKS: tuple[CheckKind, ...] = (
     CheckKind(TRAINED, Trained),
     CheckKind(TOO_LONG, Lengths),
     CheckKind(OVERLAP, Overlap),
+    CheckKind(FORM, FormOfAnswers),
     CheckKind(FAITHFUL, Unfaithful, before_training=False),
     CheckKind(LABELS, LabelErrors, before_training=False),
 )

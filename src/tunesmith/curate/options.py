@@ -7,6 +7,7 @@ from pydantic import Field
 from tunesmith.core.records import Record
 from tunesmith.curate.conflicts import ConflictOptions
 from tunesmith.curate.faithful import FaithfulOptions
+from tunesmith.curate.form import FormOptions
 from tunesmith.curate.labels import LabelOptions
 
 
@@ -18,3 +19,4 @@ class Checks(Record):
     faithful: FaithfulOptions = Field(
         default=FaithfulOptions(), description="Answers against the facts they are given."
     )
+    form: FormOptions = Field(default=FormOptions(), description="What every answer must look like.")
