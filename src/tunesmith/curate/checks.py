@@ -15,6 +15,7 @@ from tunesmith.core.events import Emit, Tick, ignore
 from tunesmith.core.protocols import Progress
 from tunesmith.core.records import Example, Finding
 from tunesmith.curate.conflicts import CONFLICTS, Conflicts
+from tunesmith.curate.controls import CONTROL, ControlTokens
 from tunesmith.curate.corpus import Corpus
 from tunesmith.curate.duplicates import COPIES, Copies
 from tunesmith.curate.faithful import FAITHFUL, Unfaithful
@@ -35,6 +36,7 @@ from tunesmith.curate.measure import measure
 from tunesmith.curate.observe import Observer, Outcome, Setting
 from tunesmith.curate.overlap import OVERLAP, Overlap
 from tunesmith.curate.place import count
+from tunesmith.curate.tools import TOOLS, ToolCalls
 from tunesmith.curate.turns import (
     EMPTY_ANSWERS,
     EMPTY_QUESTIONS,
@@ -63,6 +65,8 @@ CHECKS: tuple[CheckKind, ...] = (
     CheckKind(EMPTY_ANSWERS, each_row(empty_answers)),
     CheckKind(EMPTY_QUESTIONS, each_row(empty_questions)),
     CheckKind(ROLE_ORDER, each_row(wrong_order)),
+    CheckKind(TOOLS, ToolCalls),
+    CheckKind(CONTROL, ControlTokens),
     CheckKind(RENDERING, Rendering),
     CheckKind(TRAINED, Trained),
     CheckKind(TOO_LONG, Lengths),
