@@ -36,6 +36,7 @@ from tunesmith.curate.measure import measure
 from tunesmith.curate.observe import Observer, Outcome, Setting
 from tunesmith.curate.overlap import OVERLAP, Overlap
 from tunesmith.curate.place import count
+from tunesmith.curate.style import STYLE, Style
 from tunesmith.curate.tools import TOOLS, ToolCalls
 from tunesmith.curate.turns import (
     EMPTY_ANSWERS,
@@ -74,6 +75,7 @@ CHECKS: tuple[CheckKind, ...] = (
     CheckKind(FORM, FormOfAnswers),
     CheckKind(FAITHFUL, Unfaithful, before_training=False),
     CheckKind(LABELS, LabelErrors, before_training=False),
+    CheckKind(STYLE, Style, before_training=False),
 )
 
 

@@ -9,6 +9,7 @@ from tunesmith.curate.conflicts import ConflictOptions
 from tunesmith.curate.faithful import FaithfulOptions
 from tunesmith.curate.form import FormOptions
 from tunesmith.curate.labels import LabelOptions
+from tunesmith.curate.style import StyleOptions
 
 
 class Checks(Record):
@@ -20,3 +21,4 @@ class Checks(Record):
         default=FaithfulOptions(), description="Answers against the facts they are given."
     )
     form: FormOptions = Field(default=FormOptions(), description="What every answer must look like.")
+    style: StyleOptions = Field(default=StyleOptions(), description="When the style of the answers counts as mixed.")
