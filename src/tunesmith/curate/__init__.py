@@ -3,27 +3,43 @@
 from tunesmith.curate.checks import Inspection, inspect
 from tunesmith.curate.config import Config, DataSet, Dataset, DatasetSpec
 from tunesmith.curate.demo import demo_rows, demo_schema
+from tunesmith.curate.history import chosen_entries, kept_by, repair, restore
 from tunesmith.curate.lengths import TokenCounts
 from tunesmith.curate.read import read, read_file, require_files
+from tunesmith.curate.repair import Decision, decide, proposed
 from tunesmith.curate.run import Examination, content_digest, examine, run
 from tunesmith.curate.split import must_have_rows
+from tunesmith.curate.version import DataVersion, Found, refuse_overwriting, stem_of, version_of, write_out
 
 __all__ = [
     "Config",
     "DataSet",
+    "DataVersion",
     "Dataset",
     "DatasetSpec",
+    "Decision",
     "Examination",
+    "Found",
     "Inspection",
     "TokenCounts",
+    "chosen_entries",
     "content_digest",
+    "decide",
     "demo_rows",
     "demo_schema",
     "examine",
     "inspect",
+    "kept_by",
     "must_have_rows",
+    "proposed",
     "read",
     "read_file",
+    "refuse_overwriting",
+    "repair",
     "require_files",
+    "restore",
     "run",
+    "stem_of",
+    "version_of",
+    "write_out",
 ]

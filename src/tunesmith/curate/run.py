@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from tunesmith.core.records import Example, Finding, Source, digest_of
 from tunesmith.core.rows import TokenRows
 from tunesmith.core.spool import Spool
 from tunesmith.core.store import Workspace
-from tunesmith.curate.checks import Inspection, inspect
+from tunesmith.curate.checks import Inspection, by_severity, inspect
 from tunesmith.curate.config import Config, DataSet, Dataset
 from tunesmith.curate.corpus import Chosen, Placed
 from tunesmith.curate.files import text_files
@@ -26,7 +26,8 @@ from tunesmith.curate.lengths import CUT
 from tunesmith.curate.measure import counted, kept_rows, select
 from tunesmith.curate.observe import Setting
 from tunesmith.curate.place import count
-from tunesmith.curate.read import open_reading
+from tunesmith.curate.read import open_reading, subject_column
+from tunesmith.curate.sources import check_sources, refuse_unknown_origin
 from tunesmith.curate.split import assign, must_have_rows
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def run(
         DataError: a file or a row cannot be read, a finding at error level stands (the worst are listed), or a split
             gets no row.
     """
+    refuse_unknown_origin(config)
     found = examine(config, renderer, max_length, emit, context, workspace, training=True)
     if found.unreadable:
         raise _together(found.unreadable)
@@ -180,12 +182,14 @@ def examine(
             raise _together(unreadable)
 
     examples: Spool[Example] = Spool(Example)
+    without_subject: Counter[str] = Counter()
     ends = [0]
     for spec in config.datasets:
         reading = open_reading(spec, report=report, progress=_ticks(emit, f"reading {Path(spec.path).name}"))
         formats[spec.path], unused[spec.path] = reading.format, reading.unused
         for example in reading.examples:
             examples.append(example)
+            without_subject[spec.path] += bool(subject_column(spec)) and not example.subject
         ends.append(len(examples))
         sources[spec.path] = content_digest(Path(spec.path))
     shards: Sequence[Shard] = ()
@@ -204,6 +208,9 @@ def examine(
     )
     placed = Placed(examples, assign(examples, config))
     inspection = inspect(placed, setting, emit, training=training)
+    lines, findings = check_sources(config, without_subject)
+    findings = by_severity((*inspection.findings, *findings))
+    inspection = replace(inspection, checks=(*inspection.checks, *lines), findings=findings)
     rows = tuple(end - start for start, end in pairwise(ends))
     return Examination(placed, formats, sources, inspection, unused, tuple(unreadable), rows, shards)
 

@@ -98,7 +98,9 @@ def _config_of(files: Sequence[str], format: str, columns: Sequence[str]) -> Con
         )
     shared = {"format": format, "columns": dict(column.split("=", 1) for column in columns)}
     try:
-        return Config.model_validate({"datasets": [{"path": file, **shared} for file in files]})
+        return Config.model_validate(
+            {"datasets": [{"path": file, **shared} for file in files], "require_provenance": None}
+        )
     except ValidationError as error:
         first = error.errors()[0]
         cause = first.get("ctx", {}).get("error")
