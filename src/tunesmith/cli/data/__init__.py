@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from tunesmith.cli.data import check, import_, repair, show
+from tunesmith.cli.data import audit, check, diff, import_, repair, show, split
 
 app = typer.Typer(no_args_is_help=True, help="Check data files, look at their rows, repair, split and describe them.")
 app.command()(check.check)
 app.command()(show.show)
 app.command()(repair.repair)
 app.command("import")(import_.import_)
+app.command()(split.split)
+app.command()(diff.diff)
+app.command()(audit.audit)
