@@ -12,7 +12,7 @@ from tunesmith.curate.report import CurationReport
 
 
 def checked(path: str, folder: Path) -> tuple[list[Finding], CurationReport, str]:
-    config = Config(datasets=(DatasetSpec(path=path),))
+    config = Config(datasets=(DatasetSpec(path=path),), require_provenance=None)
     found = examine(config)
     paths = write_report(folder, summarise(found, config, found.findings), found.findings)
     findings = [Finding.model_validate_json(line) for line in paths[0].read_text().splitlines()]
@@ -60,7 +60,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_what_must_not_stand_in_a_report_is_taken_out(tmp_path: Path) -> None:
-    config = Config(datasets=(DatasetSpec(path=jsonl(tmp_path / "a.jsonl", pair("q", "a"))),))
+    config = Config(datasets=(DatasetSpec(path=jsonl(tmp_path / "a.jsonl", pair("q", "a"))),), require_provenance=None)
     found = examine(config)
     secret = Finding(check="x", severity="info", message="it says hunter2", evidence="hunter2!")
     paths = write_report(

@@ -16,13 +16,17 @@ from tunesmith.curate.audit import begin as begin_audit
 from tunesmith.curate.audit import result as audit_result
 from tunesmith.curate.audit import texts as audit_texts
 from tunesmith.curate.audit_page import audit_page
+from tunesmith.curate.card import CardNotes, DataCard, describe, reported
+from tunesmith.curate.card_page import MISSING, to_markdown
 from tunesmith.curate.checks import Inspection, inspect
 from tunesmith.curate.config import Config, DataSet, Dataset, DatasetSpec
+from tunesmith.curate.croissant import to_croissant
 from tunesmith.curate.demo import demo_rows, demo_schema
 from tunesmith.curate.diff import DataDiff, Difference, diff
 from tunesmith.curate.history import chosen_entries, kept_by, repair, restore
 from tunesmith.curate.importing import SHAPES, Import, read_import, wanted
 from tunesmith.curate.lengths import TokenCounts
+from tunesmith.curate.lineage import Lineage, keep_rows, trace
 from tunesmith.curate.read import read, read_file, require_files
 from tunesmith.curate.repair import Decision, decide, proposed
 from tunesmith.curate.report import CurationReport, summarise, write_report
@@ -34,11 +38,14 @@ from tunesmith.curate.written import write_examples
 
 __all__ = [
     "ASSIGNMENT",
+    "MISSING",
     "SHAPES",
     "AuditDecision",
     "AuditResult",
+    "CardNotes",
     "Config",
     "CurationReport",
+    "DataCard",
     "DataDiff",
     "DataSet",
     "DataVersion",
@@ -50,6 +57,7 @@ __all__ = [
     "Found",
     "Import",
     "Inspection",
+    "Lineage",
     "Sample",
     "TokenCounts",
     "audit_page",
@@ -62,11 +70,13 @@ __all__ = [
     "decide_row",
     "demo_rows",
     "demo_schema",
+    "describe",
     "diff",
     "draw_rows",
     "examine",
     "gather",
     "inspect",
+    "keep_rows",
     "kept_by",
     "must_have_rows",
     "proposed",
@@ -76,11 +86,15 @@ __all__ = [
     "read_journal",
     "refuse_overwriting",
     "repair",
+    "reported",
     "require_files",
     "restore",
     "run",
     "stem_of",
     "summarise",
+    "to_croissant",
+    "to_markdown",
+    "trace",
     "undecided",
     "version_of",
     "wanted",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tunesmith.cli.data import audit, check, diff, import_, repair, show, split
+from tunesmith.cli.data import audit, card, check, diff, import_, lineage, repair, show, split
 
 app = typer.Typer(no_args_is_help=True, help="Check data files, look at their rows, repair, split and describe them.")
 app.command()(check.check)
@@ -14,3 +14,5 @@ app.command("import")(import_.import_)
 app.command()(split.split)
 app.command()(diff.diff)
 app.command()(audit.audit)
+app.command()(lineage.lineage)
+app.command()(card.card)

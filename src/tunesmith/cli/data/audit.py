@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunesmith.cli.console import Console, JsonOption, session
-from tunesmith.cli.data.request import ColumnOption, FormatOption, request, styled
+from tunesmith.cli.data.request import ColumnOption, FormatOption, data_config, styled
 
 if TYPE_CHECKING:
     from tunesmith.core.records import Example
@@ -78,7 +78,7 @@ def _sample(
 ) -> tuple[Sample, dict[int, Example]]:
     from tunesmith import curate
 
-    config = request(console, files, "", None, format, columns, []).config
+    config = data_config(files, format, columns)
     return curate.draw_rows(config, n, seed, console.emit)
 
 

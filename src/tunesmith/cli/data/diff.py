@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunesmith.cli.console import Console, JsonOption, session
-from tunesmith.cli.data.request import ColumnOption, FormatOption, request, styled
+from tunesmith.cli.data.request import ColumnOption, FormatOption, data_config, styled
 
 if TYPE_CHECKING:
     from tunesmith.curate import Config, DataDiff, Difference
@@ -31,7 +31,7 @@ def diff(
     with session(json) as console:
         from tunesmith import curate
 
-        sides = [_config(console, path, format, column or []) for path in (before, after)]
+        sides = [_config(path, format, column or []) for path in (before, after)]
         found = curate.diff(*sides, emit=console.emit)
         _print(console, found)
         console.result({"equal": found.is_empty, **found.model_dump(mode="json")})
@@ -39,13 +39,13 @@ def diff(
             raise typer.Exit(1)
 
 
-def _config(console: Console, path: str, format: str, columns: Sequence[str]) -> Config:
+def _config(path: str, format: str, columns: Sequence[str]) -> Config:
     """How to read one side; the files of a folder stand in the splits that they are named after."""
     from tunesmith.curate import Config
 
     parts = [file for name in SPLITS if (file := Path(path) / f"{name}.jsonl").is_file()]
     if not parts:
-        return request(console, [path], "", None, format, columns, []).config
+        return data_config([path], format, columns)
     sets = [{"path": str(file), "split": file.stem} for file in parts]
     return Config.model_validate({"datasets": sets, "require_provenance": None})
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tunesmith.cli.console import JsonOption, SetOption, session
-from tunesmith.cli.data.request import ColumnOption, FilesArgument, FormatOption, request
+from tunesmith.cli.data.request import ColumnOption, FilesArgument, FormatOption, data_config
 
 ShareOption = Annotated[float | None, typer.Option("--val-size", help="Share of the rows for validation.")]
 TestOption = Annotated[float | None, typer.Option("--test-size", help="Share of the rows for the test.")]
@@ -30,10 +30,10 @@ def split(
     with session(json) as console:
         from tunesmith import curate
 
-        asked = request(console, files, "", None, format, column or [], set or [])
+        asked = data_config(files, format, column or [], set or [])
         given = {"val_size": val_size, "test_size": test_size, "split_seed": seed}
         changes = {name: value for name, value in given.items() if value is not None}
-        config = curate.Config.model_validate({**asked.config.model_dump(), **changes})
+        config = curate.Config.model_validate({**asked.model_dump(), **changes})
         rows = curate.write_splits(config, out, console.emit)
         console.print(*(f"{number:>8,}  {out / name}.jsonl" for name, number in rows.items()))
         console.print(f"why each row stands where it stands: {out / curate.ASSIGNMENT}", "", "for a config file:")
