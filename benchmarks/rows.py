@@ -124,7 +124,7 @@ def write_pairs(path: Path, pairs: Iterator[Pair] | tuple[Pair, ...]) -> None:
 
 
 CONTINUE = "This is the beginning of a document. Write how it goes on.\n\n"
-LONG_CHARACTERS, SHOWN = 4100, 0.7
+LONG_CHARACTERS, SHOWN = 3200, 0.7
 """Size of a long document, about 1,000 tokens, and the share of it that stands in the prompt."""
 
 

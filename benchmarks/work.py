@@ -91,4 +91,4 @@ def work(shape: str = "short", method: str = "lora", steps: int | None = None) -
     """A row of the table, with as many steps as fit into about five minutes on two cores unless ``steps`` says."""
     if (shape, method) == ("short", "lora"):
         return Work(shape, method, steps or 20, warm_up=3, trial_steps=6, compared=20, few=False)
-    return Work(shape, method, steps or 5, warm_up=1, trial_steps=3, compared=min(steps or 5, 5), few=True)
+    return Work(shape, method, steps or 4, warm_up=1, trial_steps=3, compared=min(steps or 4, 4), few=True)
