@@ -111,7 +111,8 @@ def whole(documents: Documents) -> str:
         "",
         "Non-padding tokens a second of SmolLM2-135M; each rival at the fastest of its settings that computes the",
         "same. Where rows begin alike, that beginning counts in every row, on all sides. *Losses*: the largest",
-        "difference from ours in the first steps from the same weights.",
+        "difference from ours in the first steps from the same weights. When all weights are trained ours are kept in",
+        "fp32; the first losses cannot tell a rival that keeps them in bf16 from one that does not, its setting does.",
         "",
         "| work | ours | TRL | Unsloth | memory: ours, TRL, Unsloth | losses: TRL, Unsloth | date |",
         "|---|---|---|---|---|---|---|",
@@ -139,7 +140,7 @@ def training_row(document: Document | None, about: str) -> str:
         return f"| {about} | {UNKNOWN} | | | | | |"
     sides = [shown(figure(document, "speed, ours"))]
     for rival in RIVALS:
-        sides.append(beside(document, rival))
+        sides.append(f"{beside(document, rival)} {setting_of(document, rival)}".strip())
     memory = ", ".join(shown(figure(document, f"peak memory, {side}")) for side in ("ours", *RIVALS))
     losses = ", ".join(shown_percent(figure(document, _difference(rival))) for rival in RIVALS)
     return f"| {about} | {' | '.join(sides)} | {memory} MiB | {losses} | {document['date'][:10]} |"
@@ -149,6 +150,13 @@ def beside(document: Document, rival: str) -> str:
     """A rival's speed, and how many times as fast ours is."""
     speed, ratio = figure(document, f"speed, {rival}"), figure(document, f"speed, ours / {rival}")
     return UNKNOWN if speed is None or ratio is None else f"{shown(speed)} ({ratio:.1f} times)"
+
+
+def setting_of(document: Document, rival: str) -> str:
+    """The setting that won a rival's trials, as its figure's note has it."""
+    notes = [result["note"] for result in document["figures"] if result["what"] == f"speed, {rival}"]
+    found = re.match("setting (“.+?”)", notes[0]) if notes else None
+    return found.group(1) if found else ""
 
 
 def _difference(rival: str) -> str:
