@@ -253,13 +253,13 @@ def machine() -> Machine:
 
 
 def measure_gemm(rows: int = 1024, width: int = 1536, seconds: float = 0.4) -> dict[str, float]:
-    """GFLOP/s of a matrix product (rows × width · width × width) in the default dtype, on one thread and on all.
+    """GFLOP/s of a matrix product (rows × width · width × width) on the processor, on one thread and on all.
 
     Random data: zeros run faster than anything real. On a busy machine the second figure falls below the first.
     """
     threads, _ = choose_threads()
-    a = torch.randn(rows, width).to(default_dtype())
-    b = torch.randn(width, width).to(default_dtype())
+    dtype = default_dtype(torch.device("cpu"))  # also where there is a GPU: this measures the processor
+    a, b = torch.randn(rows, width).to(dtype), torch.randn(width, width).to(dtype)
     before = torch.get_num_threads()
     figures = {}
     try:
