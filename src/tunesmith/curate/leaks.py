@@ -52,6 +52,18 @@ class Side:
         self.sources.append(example.source)
         self.ids.append(example.id)
 
+    def part(self, numbers: Iterable[int]) -> Side:
+        """Some of the rows."""
+        some = Side()
+        for i in numbers:
+            some.questions.append(self.questions[i])
+            some.answers.append(self.answers[i])
+            some.choices.append(self.choices[i])
+            some.splits.append(self.splits[i])
+            some.sources.append(self.sources[i])
+            some.ids.append(self.ids[i])
+        return some
+
     def __len__(self) -> int:
         return len(self.splits)
 
