@@ -10,14 +10,18 @@ import pytest
 
 from tests.lab.look import look, real
 from tunesmith.core.records import Example, Finding
+from tunesmith.curate.corpus import Row
 from tunesmith.curate.duplicates import COPIES, NEAR
 from tunesmith.curate.keys import normalise
 from tunesmith.curate.lab.copies import Copied, exact_copies, near_copies, paraphrases
 from tunesmith.curate.lab.manual import manual_rows
 from tunesmith.curate.lab.planted import row
 from tunesmith.curate.semantic import SEMANTIC
-from tunesmith.curate.texts import whole
 from tunesmith.curate.vectors import space_of
+
+
+def whole(example: Example) -> str:
+    return Row(0, example).whole
 
 
 def runs(text: str, by_words: bool) -> set[object]:

@@ -31,7 +31,7 @@ sample of the training rows as well."""
 CLOSEST = 5
 """Training rows that are listed for a held-out row."""
 
-_ASKED, _SHOWN = 1000, 20
+_ASKED, _SHOWN = 300, 20
 """Held-out rows whose closest training rows are looked for, and how many of them are shown."""
 
 _FIX = "take the training rows out: the score flatters"
@@ -94,12 +94,13 @@ class Contamination:
         self._options = setting.options.overlap
         require_embedder(setting.options.semantic_duplicates.embedder)
         self._embedder = setting.options.semantic_duplicates.embedder
+        self._apart = setting.apart and setting.options.overlap.threshold >= THRESHOLD
         self._train, self._held = Side(), Side()
 
     def see(self, row: Row) -> Iterable[Finding]:
         """Nothing about one row alone."""
         split = row.example.split or "train"
-        (self._train if split == "train" else self._held).add(row.example, split)
+        (self._train if split == "train" else self._held).add(row, split)
         return ()
 
     def finish(self, corpus: Corpus, progress: Progress | None) -> Outcome:
@@ -113,7 +114,8 @@ class Contamination:
         left = 0
         for held, others in pairs:
             if len(held) and len(others):
-                found, more = leaks(held, others, self._options.threshold, progress)
+                apart = self._apart and held is self._held
+                found, more = leaks(held, others, self._options.threshold, progress, apart=apart)
                 left += more
                 usual = _usual(held, found, self._train, self._options.threshold)
                 findings += _findings(held, others, found, usual)
@@ -135,8 +137,8 @@ def _read(paths: Iterable[str]) -> Side:
 
     side = Side()
     for path in paths:
-        for example in read_file(path):
-            side.add(example, path)
+        for number, example in enumerate(read_file(path)):
+            side.add(Row(number, example), path)
     return side
 
 

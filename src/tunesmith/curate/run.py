@@ -196,6 +196,7 @@ def examine(
         names = [Path(spec.path).name for spec in config.datasets]
         groups = [examples[start:end] for start, end in pairwise(ends)]
         shards = kept_rows(list(zip(names, groups, strict=True)), renderer, max_length, workspace, emit) or ()
+    assigned = place(examples, config, _ticks(emit, "splitting rows"))
     setting = Setting(
         options=config.checks,
         renderer=renderer,
@@ -204,8 +205,8 @@ def examine(
         context=context,
         measured=counted(shards) if shards else None,
         has_splits=True,
+        apart=assigned.apart,
     )
-    assigned = place(examples, config, _ticks(emit, "splitting rows"))
     placed = Placed(examples, assigned.splits)
     inspection = inspect(placed, setting, emit, training=training)
     inspection = replace(inspection, findings=(*inspection.findings, *assigned.findings))

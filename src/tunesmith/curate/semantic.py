@@ -13,7 +13,7 @@ from tunesmith.curate.corpus import Corpus, Row
 from tunesmith.curate.keys import rank
 from tunesmith.curate.near import THRESHOLD, Measure
 from tunesmith.curate.observe import Outcome, Setting, finding, places
-from tunesmith.curate.texts import Texts, whole
+from tunesmith.curate.texts import Texts
 from tunesmith.curate.vectors import close_pairs, require_embedder, space_of
 
 SEMANTIC = "semantic duplicates"
@@ -46,7 +46,7 @@ class SemanticDuplicates:
     def see(self, row: Row) -> Iterable[Finding]:
         """Nothing about one row alone."""
         key = hash(row.row_key)
-        if key not in self._seen and (text := whole(row.example)):
+        if key not in self._seen and (text := row.whole):
             self._seen.add(key)
             self._texts.append(text)
             self._numbers.append(row.number)
