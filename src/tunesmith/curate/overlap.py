@@ -94,6 +94,7 @@ class Contamination:
         self._options = setting.options.overlap
         require_embedder(setting.options.semantic_duplicates.embedder)
         self._embedder = setting.options.semantic_duplicates.embedder
+        _require(self._options.against)
         self._apart = setting.apart and setting.options.overlap.threshold >= THRESHOLD
         self._train, self._held = Side(), Side()
 
@@ -125,6 +126,14 @@ class Contamination:
             remark += "; translations not checked (no embedder given)"
         figures["closest"] = _closest(self._train, [self._held, outside], self._embedder, progress)
         return Outcome(findings, remark=remark, figures=figures)
+
+
+def _require(paths: Iterable[str]) -> None:
+    """Refuse an evaluation file that cannot be opened, before anything slow is done."""
+    from tunesmith.curate.files import require_file
+
+    for path in paths:
+        require_file(path)
 
 
 def _read(paths: Iterable[str]) -> Side:

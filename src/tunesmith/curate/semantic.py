@@ -5,8 +5,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from tunesmith.core.errors import ConfigError
 from tunesmith.core.protocols import Progress
 from tunesmith.core.records import Finding, Record
 from tunesmith.curate.corpus import Corpus, Row
@@ -31,6 +32,17 @@ class SemanticOptions(Record):
     )
     report: float = Field(default=0.95, gt=0.5, le=1.0, description="Least cosine of rows that are reported.")
     review: float = Field(default=0.90, gt=0.5, le=1.0, description="Least cosine of rows that are worth a look.")
+
+    @model_validator(mode="after")
+    def _review_less_than_report(self) -> SemanticOptions:
+        if self.review > self.report:
+            raise ConfigError(
+                f"review is {self.review:g}, report is {self.report:g}",
+                where="checks.semantic_duplicates",
+                rule="what is worth a look begins at a lower cosine than what is reported",
+                fix="lower review, or raise report",
+            )
+        return self
 
 
 class SemanticDuplicates:
@@ -60,7 +72,7 @@ class SemanticDuplicates:
         for i in order:
             texts.append(self._texts[i])
         space = space_of(texts, self._options.embedder, progress)
-        close = close_pairs(space, min(self._options.review, self._options.report))
+        close = close_pairs(space, self._options.review)
         measure = Measure(texts)
         pairs = [pair for pair in close.pairs if measure.of(*pair[:2]) < THRESHOLD]
         numbers = [self._numbers[i] for i in order]
