@@ -297,7 +297,7 @@ def _grader(project: Project) -> Callable[[str, int], Mapping[str, float]] | Non
 
 def _with_rows(project: Project, record: RunRecord) -> RunRecord:
     """Write down which rows the model has seen, and the whole configuration."""
-    trained = sorted(example.id for example in project.dataset.examples if example.split != "test")
+    trained = sorted(example.id for example in project.dataset.examples if example.split in ("train", "validation"))
     store.write_text(project.output_dir / TRAINED_ROWS, "\n".join(trained) + "\n")
     store.write_text(project.output_dir / "config.yaml", for_anywhere(project.settings).to_yaml())
     return record
@@ -313,7 +313,8 @@ def sweep(settings: Settings, workspace: Workspace, emit: Emit = ignore, fresh: 
     """
     folder = training.claim_sweep(settings)
     project = prepare(settings, workspace, emit)
-    project.dataset = replace(project.dataset, examples=tuple(e for e in project.dataset.examples if e.split != "test"))
+    kept = tuple(e for e in project.dataset.examples if e.split in ("train", "validation"))
+    project.dataset = replace(project.dataset, examples=kept)
 
     def open_base() -> Base:
         if project.config.method == "full":  # training all weights spoils them
@@ -368,6 +369,7 @@ def register(project: Project, run: RunRecord, report: Report) -> Outcome:
 
     artifact = workspace.publish("adapter", fill, {"run_id": run.run_id, "digest": run.adapter_digest})
     workspace.put("dataset", project.dataset.card.digest, project.dataset.card)
+    curate.keep_rows(project.dataset, workspace)
     workspace.put("run", run.run_id, run)
     workspace.put("report", report.report_id, report)
     previous = workspace.released(output.name)

@@ -155,7 +155,7 @@ def test_rows_that_train_nothing() -> None:
 def test_long_rows_are_an_error_with_the_length_that_holds_them() -> None:
     rows = [example(f"q{n}", "word " * n, n) for n in (10, 200, 97, 98)]
     found = inspect(rows, WordRenderer(), 100)
-    assert [(f.source.line, f.message) for f in found.findings] == [
+    assert [(f.source.line, f.message) for f in found.findings if f.check == "row length"] == [
         (200, "203 tokens, max_length is 100"),
         (98, "101 tokens, max_length is 100"),
     ]
@@ -164,7 +164,7 @@ def test_long_rows_are_an_error_with_the_length_that_holds_them() -> None:
     assert "on_too_long: drop; answers are never cut" in fix
     assert found.left_out == frozenset()
     dropped = inspect(rows, WordRenderer(), 100, on_too_long="drop")
-    assert {(f.severity, f.message) for f in dropped.findings} == {
+    assert {(f.severity, f.message) for f in dropped.findings if f.check == "row length"} == {
         ("warning", "left out: 203 tokens, max_length is 100"),
         ("warning", "left out: 101 tokens, max_length is 100"),
     }
@@ -220,4 +220,5 @@ def test_progress_ends_at_the_number_of_rows() -> None:
     seen: list[Any] = []
     check([example(str(i)) for i in range(600)], emit=seen.append)
     assert seen[0] == Tick(task="checking rows", done=1, total=600)
-    assert seen[-1] == Tick(task="checking rows", done=600, total=600)
+    assert Tick(task="checking rows", done=600, total=600) in seen
+    assert seen[-1].done == seen[-1].total

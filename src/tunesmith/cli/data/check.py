@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
 
     from tunesmith.core.artifacts import Check
     from tunesmith.core.records import Finding
-    from tunesmith.curate import Examination
+    from tunesmith.curate import CurationReport, Examination
 
+OutOption = Annotated[
+    Path, typer.Option("--out", help="Folder for findings.jsonl, curation_report.json and curation.html.")
+]
 LISTED = 5
 """How many findings of each check are listed for people; the JSON document has all."""
 
@@ -38,6 +42,11 @@ def check(
     max_length: Annotated[int | None, typer.Option("--max-length", min=1, help="Longest row in tokens.")] = None,
     format: FormatOption = "auto",
     column: ColumnOption = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option("--against", help="File of another evaluation that no row may give away; may be repeated."),
+    ] = None,
+    out: OutOption = Path("data-check"),
     set: SetOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -46,11 +55,14 @@ def check(
         from tunesmith import curate
 
         asked = request(console, files, model, max_length, format, column or [], set or [])
-        found = curate.examine(asked.config, asked.renderer, asked.max_length, console.emit, asked.context)
+        config = curate.compared_with(asked.config, against or [])
+        found = curate.examine(config, asked.renderer, asked.max_length, console.emit, asked.context)
         findings = [*found.findings, *([] if found.unreadable else _too_few_rows(found, asked))]
         errors = sum(finding.severity == "error" for finding in findings)
-        console.print(*_report(found, findings, asked))
-        console.result(_document(found, findings, ok=not errors and not found.unreadable))
+        report = curate.summarise(found, asked.config, findings)
+        paths = curate.write_report(out, report, findings)
+        console.print(*_report(found, findings, asked), f"every finding: {paths[0]}; a page to read: {paths[2]}")
+        console.result(_document(found, findings, report, paths))
         if found.unreadable:
             raise typer.Exit(max(console.fail(error) for error in found.unreadable))
         if errors:
@@ -70,20 +82,15 @@ def _too_few_rows(found: Examination, asked: Request) -> Iterator[Finding]:
         yield Finding(check="split", severity=severity, message=error.what, fix=error.fix)  # type: ignore[arg-type]
 
 
-def _document(found: Examination, findings: Sequence[Finding], *, ok: bool) -> dict[str, object]:
+def _document(
+    found: Examination, findings: Sequence[Finding], report: CurationReport, paths: Sequence[Path]
+) -> dict[str, object]:
     error = {"error": found.unreadable[0].as_dict()} if found.unreadable else {}
     return {
-        "ok": ok,
+        **report.model_dump(mode="json"),
         **error,
-        "rows": len(found.examples),
-        "files": [
-            {"path": path, "format": found.formats[path], "sha256": digest} for path, digest in found.sources.items()
-        ],
-        "splits": _splits(found),
-        "tokens": found.inspection.tokens,
-        "checks": list(found.inspection.checks),
         "findings": list(findings),
-        "unreadable": [error.as_dict() for error in found.unreadable],
+        "written": [str(path) for path in paths],
     }
 
 
