@@ -151,3 +151,20 @@ def test_too_many_contradictions_stop_training_unless_they_are_waived() -> None:
     waived, _ = look(CONFLICTS, rows, conflicts={"waive": "prices changed in May"})
     assert waived[0].severity == "info"
     assert waived[0].message.endswith("waived: prices changed in May")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            "It is a cheap shop by the river. It is not family friendly.",
+            "By the river is a cheap shop for adults only.",
+        ),
+        ("It has 1 of 5 stars and low prices.", "Cheap food for less than 20 euros, with a bad rating."),
+        ("They sell coffee by the river.", "They sell coffee by the river, and children should not visit."),
+        ("The cup is not red. It is not big.", "The cup is not red and it is small."),
+    ],
+)
+def test_what_is_said_of_something_else_is_no_contradiction(one: str, other: str) -> None:
+    for found in (difference(one, other), difference(other, one)):
+        assert found is None or not found.certain

@@ -52,6 +52,7 @@ MOST_VALUES = 50
 _CHARACTERS = 6000
 _FIELDS = 200
 _TICK = 256
+_DECIDE = 5000
 _WORDS = 200_000
 _NAME = re.compile(r"(?<=[a-zà-ÿ,;] )[A-ZÀ-Þ]\w+(?:[ -][A-ZÀ-Þ]\w+)*")
 _LARGE = re.compile(r"[A-ZÀ-Þ]\w+")
@@ -92,13 +93,25 @@ class Unfaithful:
         self._paths: dict[str, list[int]] = {}
         self._facts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         self._values: dict[str, Counter[str]] = defaultdict(Counter)
+        self._hopeless: frozenset[str] = frozenset()
+        self._seen: Counter[str] = Counter()
         self._common: set[str] = set()
         self._brought: Counter[str] = Counter()
 
     def see(self, row: Row) -> Iterable[Finding]:
         """Nothing about one row alone: what is usual shows only in the end."""
         self._flags.append(0 if row.example.is_document or not row.example.messages else self._look(row))
+        if len(self._flags) % _DECIDE == 0:
+            self._hopeless = frozenset(self._not_followed())
         return ()
+
+    def _not_followed(self) -> Iterator[str]:
+        """Kinds of values that so many answers bring along themselves that looking further is no use."""
+        for kind in ("numbers", "names"):
+            if self._seen[f"{kind} lacking"] > 3 * (1 - GROUNDED) * max(self._seen[kind], FEWEST_ROWS):
+                yield kind
+        if self._seen["facts"] < 0.5 * self._seen["texts"]:
+            yield "facts"
 
     def _look(self, row: Row) -> int:
         flags, question, answer = 0, row.question[:_CHARACTERS], row.answer[:_CHARACTERS]
@@ -114,13 +127,16 @@ class Unfaithful:
             return flags
         if len(self._common) < _WORDS:
             self._common.update(_LOWER.findall(answer))
-        for kind, (items, lacking) in _own(question, answer, self._common).items():
+        self._seen["texts"] += 1
+        for kind, (items, lacking) in _own(question, answer, self._common, self._hopeless).items():
             flags |= (_SEEN[kind] if items else 0) | (_LACKS[kind] if lacking else 0)
+            self._seen.update({kind: bool(items), f"{kind} lacking": bool(lacking)})
             if kind == "names" and len(self._brought) < _WORDS:
                 self._brought.update(lacking)
-        given = facts(asked(row))
+        given = None if "facts" in self._hopeless else facts(asked(row))
         if given:
             flags |= _FACTS
+            self._seen["facts"] += 1
             told = normalise(answer)
             for name, fact in given.items():
                 if len(self._facts) < _FIELDS or name in self._facts:
@@ -139,7 +155,10 @@ class Unfaithful:
         figures: dict[str, Any] = {}
         kinds = set()
         for kind, seen in _SEEN.items():
-            rows, lacking = int(np.count_nonzero(flags & seen)), int(np.count_nonzero(flags & _LACKS[kind]))
+            if kind in self._hopeless:
+                rows, lacking = self._seen[kind], self._seen[f"{kind} lacking"]
+            else:
+                rows, lacking = int(np.count_nonzero(flags & seen)), int(np.count_nonzero(flags & _LACKS[kind]))
             figures[kind] = {"rows": rows, "from_the_question": 1 - lacking / rows if rows else None}
             if kind != "fields" and rows >= FEWEST_ROWS and lacking <= (1 - GROUNDED) * rows:
                 kinds.add(kind)
@@ -148,7 +167,8 @@ class Unfaithful:
             kinds.add("fields")
         with_facts = np.flatnonzero(flags & _FACTS)
         written, cues = frozenset[str](), {}
-        if len(with_facts) >= max(2 * FEWEST_ROWS, LISTED * np.count_nonzero(flags)):
+        is_listed = self._seen["facts"] >= max(2 * FEWEST_ROWS, LISTED * self._seen["texts"])
+        if is_listed and "facts" not in self._hopeless:
             written, cues = self._learn(with_facts, corpus)
             figures["facts"] = {"as_written": sorted(written), "in_other_words": sorted(cues)}
         if not kinds and not written and not cues:
@@ -251,14 +271,20 @@ def _has_number_of(value: str, answer: str) -> bool:
     return bool(numbers) and len(missing(numbers, answer)) < len(numbers)
 
 
-def _own(question: str, answer: str, common: Set[str]) -> dict[str, tuple[Sequence[Any], list[str]]]:
-    """Kind → everything of this kind in the answer, and what of it the question lacks."""
-    numbers = [value for value in values_in(answer) if any(c.isdigit() for c in value.text)]
-    lacking = [value.text for value in missing(numbers, question)] if numbers else []
-    names = [name for name in _NAME.findall(answer) if not {word.lower() for word in name.split()} <= common]
-    plain = normalise(question) if names else ""
-    unknown = [name for name in names if not any(normalise(word) in plain for word in _LARGE.findall(name))]
-    return {"numbers": (numbers, lacking), "names": (names, unknown)}
+def _own(
+    question: str, answer: str, common: Set[str], leave: Set[str] = frozenset()
+) -> dict[str, tuple[Sequence[Any], list[str]]]:
+    """Kind → all of this kind in the answer, and what of it the question lacks; not the kinds in ``leave``."""
+    found: dict[str, tuple[Sequence[Any], list[str]]] = {}
+    if "numbers" not in leave:
+        numbers = [value for value in values_in(answer) if any(c.isdigit() for c in value.text)]
+        found["numbers"] = numbers, [value.text for value in missing(numbers, question)] if numbers else []
+    if "names" not in leave:
+        names = [name for name in _NAME.findall(answer) if not {word.lower() for word in name.split()} <= common]
+        plain = normalise(question) if names else ""
+        lacking = [name for name in names if not any(normalise(word) in plain for word in _LARGE.findall(name))]
+        found["names"] = names, lacking
+    return found
 
 
 def leaves(value: Any, path: str = "$") -> Iterator[tuple[str, str]]:

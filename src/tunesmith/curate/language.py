@@ -11,7 +11,7 @@ SURE = 0.8
 FEWEST_LETTERS = 40
 """Shorter texts have no language that could be told for sure."""
 
-_CHARACTERS = 400
+_CHARACTERS = 240
 _LETTER = re.compile(r"[^\W\d_]")
 _NO_WORDS = re.compile(r"https?://\S+|[\w.+-]+@[\w.-]+|```.*?(?:```|$)|`[^`]*`|<[^<>]{1,80}>", re.DOTALL)
 
@@ -26,7 +26,7 @@ def detector() -> Callable[[str], str] | None:
     engine: Any = LangDetector(LangDetectConfig(model="lite"))
 
     def language(text: str) -> str:
-        plain = " ".join(_NO_WORDS.sub(" ", text[: 4 * _CHARACTERS]).split())[:_CHARACTERS]
+        plain = " ".join(_NO_WORDS.sub(" ", text[: 3 * _CHARACTERS]).split())[:_CHARACTERS]
         if len(plain) < FEWEST_LETTERS or len(_LETTER.findall(plain)) < FEWEST_LETTERS:
             return ""
         best = engine.detect(plain)[0]

