@@ -19,7 +19,7 @@ from tunesmith.curate.audit_page import audit_page
 from tunesmith.curate.card import CardNotes, DataCard, describe, reported
 from tunesmith.curate.card_page import MISSING, to_markdown
 from tunesmith.curate.checks import Inspection, inspect
-from tunesmith.curate.config import Config, DataSet, Dataset, DatasetSpec
+from tunesmith.curate.config import Config, DataSet, Dataset, DatasetSpec, compared_with
 from tunesmith.curate.croissant import to_croissant
 from tunesmith.curate.demo import demo_rows, demo_schema
 from tunesmith.curate.diff import DataDiff, Difference, diff
@@ -65,6 +65,7 @@ __all__ = [
     "audit_texts",
     "begin_audit",
     "chosen_entries",
+    "compared_with",
     "content_digest",
     "decide",
     "decide_row",

@@ -16,7 +16,8 @@ from tunesmith.core.protocols import Progress
 from tunesmith.core.records import Example, Finding
 from tunesmith.curate.conflicts import CONFLICTS, Conflicts
 from tunesmith.curate.corpus import Corpus
-from tunesmith.curate.duplicates import COPIES, Copies
+from tunesmith.curate.diversity import DIVERSITY, REPRESENTATIVE, Diversity, LikeProduction
+from tunesmith.curate.duplicates import COPIES, NEAR, Copies, NearDuplicates
 from tunesmith.curate.lengths import (
     RENDERING,
     TOO_LONG,
@@ -30,8 +31,9 @@ from tunesmith.curate.lengths import (
 )
 from tunesmith.curate.measure import measure
 from tunesmith.curate.observe import Observer, Outcome, Setting
-from tunesmith.curate.overlap import OVERLAP, Overlap
+from tunesmith.curate.overlap import CONTAMINATION, OVERLAP, Contamination, Overlap
 from tunesmith.curate.place import count
+from tunesmith.curate.semantic import SEMANTIC, SemanticDuplicates
 from tunesmith.curate.turns import (
     EMPTY_ANSWERS,
     EMPTY_QUESTIONS,
@@ -56,6 +58,8 @@ class CheckKind:
 
 CHECKS: tuple[CheckKind, ...] = (
     CheckKind(COPIES, Copies),
+    CheckKind(NEAR, NearDuplicates, before_training=False),
+    CheckKind(SEMANTIC, SemanticDuplicates, before_training=False),
     CheckKind(CONFLICTS, Conflicts),
     CheckKind(EMPTY_ANSWERS, each_row(empty_answers)),
     CheckKind(EMPTY_QUESTIONS, each_row(empty_questions)),
@@ -64,6 +68,9 @@ CHECKS: tuple[CheckKind, ...] = (
     CheckKind(TRAINED, Trained),
     CheckKind(TOO_LONG, Lengths),
     CheckKind(OVERLAP, Overlap),
+    CheckKind(DIVERSITY, Diversity, before_training=False),
+    CheckKind(REPRESENTATIVE, LikeProduction, before_training=False),
+    CheckKind(CONTAMINATION, Contamination, before_training=False),
 )
 
 

@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from tunesmith.core.records import Record
+from tunesmith.curate.diversity import DiversityOptions, ProductionOptions
+from tunesmith.curate.duplicates import NearOptions
+from tunesmith.curate.overlap import OverlapOptions
+from tunesmith.curate.semantic import SemanticOptions
 
 
 class Checks(Record):
     """What the checks look for, under the name of each check."""
+
+    diversity: DiversityOptions = Field(default=DiversityOptions(), description="How varied the rows are.")
+    like_production: ProductionOptions = Field(
+        default=ProductionOptions(), description="Whether the rows look like what is asked in production."
+    )
+    near_duplicates: NearOptions = Field(default=NearOptions(), description="Rows that are nearly the same.")
+    overlap: OverlapOptions = Field(
+        default=OverlapOptions(), description="Training rows that give away what the model is judged on."
+    )
+    semantic_duplicates: SemanticOptions = Field(
+        default=SemanticOptions(), description="Rows that say about the same in other words."
+    )

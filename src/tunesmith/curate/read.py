@@ -12,9 +12,15 @@ from tunesmith.core.records import Example, Message
 from tunesmith.core.registry import nearest
 from tunesmith.curate.config import Config, DatasetSpec
 from tunesmith.curate.detect import detect
-from tunesmith.curate.files import RawRow, raw_rows, require_file
+from tunesmith.curate.files import raw_rows, require_file
+from tunesmith.curate.lines import RawRow
 from tunesmith.curate.place import Place, Report, shown, stop
 from tunesmith.curate.shapes import BUILDERS, FIELDS
+
+Labels = Mapping[str, str]
+"""Field of `Example` → column of the files that fills it: what is known of a row beside its content."""
+
+NO_LABELS: Labels = {}
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,12 @@ def read(spec: DatasetSpec, progress: Progress | None = None) -> Iterator[Exampl
     return open_reading(spec, progress=progress).examples
 
 
+def labels_of(config: Config) -> Labels:
+    """The columns by which a configuration groups or orders its rows."""
+    named = {"group": config.group_by, "time": config.split_by_time}
+    return {field: column for field, column in named.items() if column}
+
+
 def require_files(config: Config) -> None:
     """Refuse a configuration with a file that cannot be opened, without reading any.
 
@@ -64,19 +76,27 @@ def read_file(path: str) -> tuple[Example, ...]:
     return tuple(read(DatasetSpec(path=str(path))))
 
 
-def open_reading(spec: DatasetSpec, *, report: Report = stop, progress: Progress | None = None) -> Reading:
+def open_reading(
+    spec: DatasetSpec, *, report: Report = stop, progress: Progress | None = None, labels: Labels = NO_LABELS
+) -> Reading:
     """Open a file and recognise its shape. Bad rows go to ``report``; when it returns, reading goes on without them.
 
     Raises:
         DataError: the file cannot be read, is empty, or its shape is unknown, ambiguous or of another task.
     """
-    columns = (*spec.columns.values(), *filter(None, [subject_column(spec)])) if spec.columns else ()
-    opened = open_rows(spec, wanted=columns, report=report, progress=progress)
+    named = (*labels.values(), *filter(None, [subject_column(spec)]))
+    wanted = (*spec.columns.values(), *named) if spec.columns else ()
+    opened = open_rows(spec, wanted=wanted, report=report, progress=progress, labels=labels)
     return Reading(opened.format, opened.unused, (example for _, example in opened.rows))
 
 
 def open_rows(
-    spec: DatasetSpec, *, wanted: Sequence[str] = (), report: Report = stop, progress: Progress | None = None
+    spec: DatasetSpec,
+    *,
+    wanted: Sequence[str] = (),
+    report: Report = stop,
+    progress: Progress | None = None,
+    labels: Labels = NO_LABELS,
 ) -> RowReading:
     """The same with the fields of each row; ``wanted`` names the columns that are needed, nothing means all.
 
@@ -88,6 +108,7 @@ def open_rows(
     if first is None:
         raise Place(spec.path).error(
             "has no rows",
+            code="no-rows",
             rule="a data file has at least one row (a table also has a header)",
             fix="check that the file was written to its end, and that its first rows can be read",
         )
@@ -95,17 +116,18 @@ def open_rows(
     if shape == "text" and spec.system:
         raise Place(spec.path).error(
             "is plain text, and has a system message",
+            code="system-on-text",
             field="system",
             rule="plain text is trained as it stands; only conversations have a system message",
             fix="remove system from this data set",
         )
-    read_anyway = {*FIELDS[shape], subject_column(spec)}
-    unused = () if spec.columns else tuple(str(name) for name in first[1] if name not in read_anyway)
-    return RowReading(shape, unused, _examples(first, rows, spec, shape, report))
+    known = {*FIELDS[shape], *labels.values(), subject_column(spec)}
+    unused = () if spec.columns else tuple(str(name) for name in first[1] if name not in known)
+    return RowReading(shape, unused, _examples(first, rows, spec, shape, report, labels))
 
 
 def _examples(
-    first: RawRow, rows: Iterator[RawRow], spec: DatasetSpec, shape: str, report: Report
+    first: RawRow, rows: Iterator[RawRow], spec: DatasetSpec, shape: str, report: Report, labels: Labels
 ) -> Iterator[tuple[Mapping[str, Any], Example]]:
     build = BUILDERS[shape]
     row: RawRow | None = first
@@ -117,7 +139,7 @@ def _examples(
         except DataError as error:
             report(error)
         else:
-            yield fields, _with_spec(example, spec, origin)
+            yield fields, _with_labels(_with_spec(example, spec, origin), fields, labels)
         row = next(rows, None)
 
 
@@ -130,6 +152,7 @@ def _mapped(row: Mapping[str, Any], spec: DatasetSpec, place: Place) -> Mapping[
             near = nearest(column, row)
             raise place.error(
                 f"has no column {shown(column)}; its columns are {', '.join(map(str, row)) or '(none)'}",
+                code="missing-column",
                 rule="every column that columns names must be there",
                 fix=f"did you mean {near[0]}?" if near else "correct columns, or add the column to the file",
             )
@@ -150,6 +173,7 @@ def _origin(row: Mapping[str, Any], spec: DatasetSpec, place: Place) -> dict[str
         near = nearest(column, row)
         raise place.error(
             f"has no column {shown(column)} that says whom it is about",
+            code="missing-column",
             rule="provenance.subject_column names a column that is in every row",
             fix=f"did you mean {near[0]}?" if near else "correct subject_column, or leave it out",
         )
@@ -163,4 +187,11 @@ def _with_spec(example: Example, spec: DatasetSpec, origin: Mapping[str, str]) -
     change: dict[str, Any] = {"split": split, **origin} if split else {**origin}
     if spec.system and (not example.messages or example.messages[0].role != "system"):
         change["messages"] = (Message(role="system", content=spec.system), *example.messages)
+    return example.model_copy(update=change) if change else example
+
+
+def _with_labels(example: Example, row: Mapping[str, Any], labels: Labels) -> Example:
+    """The row with what the named columns say about it; a row without them stays as it is."""
+    found = {field: row.get(column) for field, column in labels.items()}
+    change = {field: str(value) for field, value in found.items() if value is not None}
     return example.model_copy(update=change) if change else example

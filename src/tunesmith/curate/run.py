@@ -26,9 +26,9 @@ from tunesmith.curate.lengths import CUT
 from tunesmith.curate.measure import counted, kept_rows, select
 from tunesmith.curate.observe import Setting
 from tunesmith.curate.place import count
-from tunesmith.curate.read import open_reading, subject_column
+from tunesmith.curate.read import labels_of, open_reading, subject_column
 from tunesmith.curate.sources import check_sources, refuse_unknown_origin
-from tunesmith.curate.split import assign, must_have_rows
+from tunesmith.curate.split import must_have_rows, place
 
 if TYPE_CHECKING:
     from tunesmith.text.shards import Shard
@@ -183,9 +183,11 @@ def examine(
 
     examples: Spool[Example] = Spool(Example)
     without_subject: Counter[str] = Counter()
+    labels = labels_of(config)
     ends = [0]
     for spec in config.datasets:
-        reading = open_reading(spec, report=report, progress=_ticks(emit, f"reading {Path(spec.path).name}"))
+        ticks = _ticks(emit, f"reading {Path(spec.path).name}")
+        reading = open_reading(spec, report=report, progress=ticks, labels=labels)
         formats[spec.path], unused[spec.path] = reading.format, reading.unused
         for example in reading.examples:
             examples.append(example)
@@ -206,10 +208,11 @@ def examine(
         measured=counted(shards) if shards else None,
         has_splits=True,
     )
-    placed = Placed(examples, assign(examples, config))
+    assigned = place(examples, config, _ticks(emit, "splitting rows"))
+    placed = Placed(examples, assigned.splits)
     inspection = inspect(placed, setting, emit, training=training)
     lines, findings = check_sources(config, without_subject)
-    findings = by_severity((*inspection.findings, *findings))
+    findings = by_severity((*inspection.findings, *assigned.findings, *findings))
     inspection = replace(inspection, checks=(*inspection.checks, *lines), findings=findings)
     rows = tuple(end - start for start, end in pairwise(ends))
     return Examination(placed, formats, sources, inspection, unused, tuple(unreadable), rows, shards)
@@ -247,7 +250,7 @@ def _together(errors: Sequence[DataError]) -> DataError:
     others = ", ".join(error.where for error in errors[1:4]) + (", …" if len(errors) > 4 else "")
     more = "at least " if len(errors) >= MAX_UNREADABLE else ""
     what = f"{first.what}\n  ({more}{count(len(errors) - 1, 'more row')} cannot be read: {others})"
-    return DataError(what, where=first.where, rule=first.rule, fix=first.fix)
+    return DataError(what, where=first.where, rule=first.rule, fix=first.fix, code=first.code)
 
 
 def _refusal(errors: Sequence[Finding], rows: int) -> DataError:
