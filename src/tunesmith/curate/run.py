@@ -182,7 +182,6 @@ def examine(
             raise _together(unreadable)
 
     examples: Spool[Example] = Spool(Example)
-    without_subject: Counter[str] = Counter()
     labels = labels_of(config)
     ends = [0]
     for spec in config.datasets:
@@ -191,7 +190,6 @@ def examine(
         formats[spec.path], unused[spec.path] = reading.format, reading.unused
         for example in reading.examples:
             examples.append(example)
-            without_subject[spec.path] += bool(subject_column(spec)) and not example.subject
         ends.append(len(examples))
         sources[spec.path] = content_digest(Path(spec.path))
     shards: Sequence[Shard] = ()
@@ -211,11 +209,21 @@ def examine(
     assigned = place(examples, config, _ticks(emit, "splitting rows"))
     placed = Placed(examples, assigned.splits)
     inspection = inspect(placed, setting, emit, training=training)
-    lines, findings = check_sources(config, without_subject)
-    findings = by_severity((*inspection.findings, *assigned.findings, *findings))
+    lines, unsaid = check_sources(config, _without_subject(config, examples, ends))
+    findings = by_severity((*inspection.findings, *assigned.findings, *unsaid))
     inspection = replace(inspection, checks=(*inspection.checks, *lines), findings=findings)
     rows = tuple(end - start for start, end in pairwise(ends))
     return Examination(placed, formats, sources, inspection, unused, tuple(unreadable), rows, shards)
+
+
+def _without_subject(config: Config, examples: Sequence[Example], ends: Sequence[int]) -> dict[str, int]:
+    """File → rows that do not say whom they are about, of the files that name a column for it."""
+    parts = zip(config.datasets, pairwise(ends), strict=True)
+    return {
+        spec.path: sum(not examples[number].subject for number in range(*part))
+        for spec, part in parts
+        if subject_column(spec)
+    }
 
 
 def content_digest(path: Path) -> str:
