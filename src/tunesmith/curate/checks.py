@@ -15,9 +15,13 @@ from tunesmith.core.events import Emit, Tick, ignore
 from tunesmith.core.protocols import Progress
 from tunesmith.core.records import Example, Finding
 from tunesmith.curate.conflicts import CONFLICTS, Conflicts
+from tunesmith.curate.controls import CONTROL, ControlTokens
 from tunesmith.curate.corpus import Corpus
 from tunesmith.curate.diversity import DIVERSITY, REPRESENTATIVE, Diversity, LikeProduction
 from tunesmith.curate.duplicates import COPIES, NEAR, Copies, NearDuplicates
+from tunesmith.curate.faithful import FAITHFUL, Unfaithful
+from tunesmith.curate.form import FORM, FormOfAnswers
+from tunesmith.curate.labels import LABELS, LabelErrors
 from tunesmith.curate.lengths import (
     RENDERING,
     TOO_LONG,
@@ -34,6 +38,8 @@ from tunesmith.curate.observe import Observer, Outcome, Setting
 from tunesmith.curate.overlap import CONTAMINATION, OVERLAP, Contamination, Overlap
 from tunesmith.curate.place import count
 from tunesmith.curate.semantic import SEMANTIC, SemanticDuplicates
+from tunesmith.curate.style import STYLE, Style
+from tunesmith.curate.tools import TOOLS, ToolCalls
 from tunesmith.curate.turns import (
     EMPTY_ANSWERS,
     EMPTY_QUESTIONS,
@@ -64,6 +70,8 @@ CHECKS: tuple[CheckKind, ...] = (
     CheckKind(EMPTY_ANSWERS, each_row(empty_answers)),
     CheckKind(EMPTY_QUESTIONS, each_row(empty_questions)),
     CheckKind(ROLE_ORDER, each_row(wrong_order)),
+    CheckKind(TOOLS, ToolCalls),
+    CheckKind(CONTROL, ControlTokens),
     CheckKind(RENDERING, Rendering),
     CheckKind(TRAINED, Trained),
     CheckKind(TOO_LONG, Lengths),
@@ -71,6 +79,10 @@ CHECKS: tuple[CheckKind, ...] = (
     CheckKind(DIVERSITY, Diversity, before_training=False),
     CheckKind(REPRESENTATIVE, LikeProduction, before_training=False),
     CheckKind(CONTAMINATION, Contamination, before_training=False),
+    CheckKind(FORM, FormOfAnswers),
+    CheckKind(FAITHFUL, Unfaithful, before_training=False),
+    CheckKind(LABELS, LabelErrors, before_training=False),
+    CheckKind(STYLE, Style, before_training=False),
 )
 
 

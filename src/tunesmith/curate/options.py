@@ -5,10 +5,15 @@ from __future__ import annotations
 from pydantic import Field
 
 from tunesmith.core.records import Record
+from tunesmith.curate.conflicts import ConflictOptions
 from tunesmith.curate.diversity import DiversityOptions, ProductionOptions
 from tunesmith.curate.duplicates import NearOptions
+from tunesmith.curate.faithful import FaithfulOptions
+from tunesmith.curate.form import FormOptions
+from tunesmith.curate.labels import LabelOptions
 from tunesmith.curate.overlap import OverlapOptions
 from tunesmith.curate.semantic import SemanticOptions
+from tunesmith.curate.style import StyleOptions
 
 
 class Checks(Record):
@@ -25,3 +30,10 @@ class Checks(Record):
     semantic_duplicates: SemanticOptions = Field(
         default=SemanticOptions(), description="Rows that say about the same in other words."
     )
+    conflicts: ConflictOptions = Field(default=ConflictOptions(), description="Contradictory answers to one question.")
+    labels: LabelOptions = Field(default=LabelOptions(), description="Labels that are probably wrong.")
+    faithful: FaithfulOptions = Field(
+        default=FaithfulOptions(), description="Answers against the facts they are given."
+    )
+    form: FormOptions = Field(default=FormOptions(), description="What every answer must look like.")
+    style: StyleOptions = Field(default=StyleOptions(), description="When the style of the answers counts as mixed.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -171,31 +171,11 @@ def examine(
     Raises:
         DataError: a file cannot be read at all, or ``MAX_UNREADABLE`` of its rows cannot.
     """
-    formats: dict[str, str] = {}
-    sources: dict[str, str] = {}
-    unused: dict[str, tuple[str, ...]] = {}
-    unreadable: list[DataError] = []
-
-    def report(error: DataError) -> None:
-        unreadable.append(error)
-        if len(unreadable) >= MAX_UNREADABLE:
-            raise _together(unreadable)
-
-    examples: Spool[Example] = Spool(Example)
-    labels = labels_of(config)
-    ends = [0]
-    for spec in config.datasets:
-        ticks = _ticks(emit, f"reading {Path(spec.path).name}")
-        reading = open_reading(spec, report=report, progress=ticks, labels=labels)
-        formats[spec.path], unused[spec.path] = reading.format, reading.unused
-        for example in reading.examples:
-            examples.append(example)
-        ends.append(len(examples))
-        sources[spec.path] = content_digest(Path(spec.path))
+    read = _read_all(config, emit)
     shards: Sequence[Shard] = ()
-    if renderer and workspace and not unreadable:
+    if renderer and workspace and not read.unreadable:
         names = [Path(spec.path).name for spec in config.datasets]
-        groups = [examples[start:end] for start, end in pairwise(ends)]
+        groups = [read.examples[start:end] for start, end in pairwise(read.ends)]
         shards = kept_rows(list(zip(names, groups, strict=True)), renderer, max_length, workspace, emit) or ()
     setting = Setting(
         options=config.checks,
@@ -206,24 +186,50 @@ def examine(
         measured=counted(shards) if shards else None,
         has_splits=True,
     )
-    assigned = place(examples, config, _ticks(emit, "splitting rows"))
-    placed = Placed(examples, assigned.splits)
+    assigned = place(read.examples, config, _ticks(emit, "splitting rows"))
+    placed = Placed(read.examples, assigned.splits)
     inspection = inspect(placed, setting, emit, training=training)
-    lines, unsaid = check_sources(config, _without_subject(config, examples, ends))
-    findings = by_severity((*inspection.findings, *assigned.findings, *unsaid))
+    lines, findings = check_sources(config, read.without_subject)
+    findings = by_severity((*inspection.findings, *assigned.findings, *findings))
     inspection = replace(inspection, checks=(*inspection.checks, *lines), findings=findings)
-    rows = tuple(end - start for start, end in pairwise(ends))
-    return Examination(placed, formats, sources, inspection, unused, tuple(unreadable), rows, shards)
+    rows = tuple(end - start for start, end in pairwise(read.ends))
+    unreadable = tuple(read.unreadable)
+    return Examination(placed, read.formats, read.sources, inspection, read.unused, unreadable, rows, shards)
 
 
-def _without_subject(config: Config, examples: Sequence[Example], ends: Sequence[int]) -> dict[str, int]:
-    """File → rows that do not say whom they are about, of the files that name a column for it."""
-    parts = zip(config.datasets, pairwise(ends), strict=True)
-    return {
-        spec.path: sum(not examples[number].subject for number in range(*part))
-        for spec, part in parts
-        if subject_column(spec)
-    }
+@dataclass
+class _Read:
+    """The rows of all files, and what each file is."""
+
+    examples: Spool[Example] = field(default_factory=lambda: Spool(Example))
+    ends: list[int] = field(default_factory=lambda: [0])
+    formats: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    unused: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    unreadable: list[DataError] = field(default_factory=list)
+    without_subject: Counter[str] = field(default_factory=Counter)
+
+    def report(self, error: DataError) -> None:
+        """A row that cannot be read; too many of them end the reading."""
+        self.unreadable.append(error)
+        if len(self.unreadable) >= MAX_UNREADABLE:
+            raise _together(self.unreadable)
+
+
+def _read_all(config: Config, emit: Emit) -> _Read:
+    """Every row that can be read, file after file."""
+    read = _Read()
+    labels = labels_of(config)
+    for spec in config.datasets:
+        ticks = _ticks(emit, f"reading {Path(spec.path).name}")
+        reading = open_reading(spec, report=read.report, progress=ticks, labels=labels)
+        read.formats[spec.path], read.unused[spec.path] = reading.format, reading.unused
+        for example in reading.examples:
+            read.examples.append(example)
+            read.without_subject[spec.path] += bool(subject_column(spec)) and not example.subject
+        read.ends.append(len(read.examples))
+        read.sources[spec.path] = content_digest(Path(spec.path))
+    return read
 
 
 def content_digest(path: Path) -> str:
