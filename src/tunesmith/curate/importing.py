@@ -15,7 +15,8 @@ from tunesmith.core.records import Example
 from tunesmith.core.registry import nearest
 from tunesmith.curate.config import FIELD_NAMES, DatasetSpec
 from tunesmith.curate.detect import detect
-from tunesmith.curate.files import RawRow, raw_rows
+from tunesmith.curate.files import raw_rows
+from tunesmith.curate.lines import RawRow
 from tunesmith.curate.place import Place
 from tunesmith.curate.shapes import BUILDERS
 from tunesmith.curate.sqlite import sqlite_rows
@@ -112,6 +113,7 @@ def read_import(asked: Import, progress: Progress | None = None) -> tuple[str, I
     if first is None:
         raise Place(asked.source).error(
             "has no rows to import",
+            code="no-rows",
             rule="a source has at least one row",
             fix="check the name of the file, the table or the split",
         )
@@ -129,6 +131,7 @@ def mapped(row: Mapping[str, Any], asked: Import, place: Place) -> Mapping[str, 
             near = nearest(column, row)
             raise place.error(
                 f"has no column {column} to import; its columns are {', '.join(map(str, row))}",
+                code="missing-column",
                 rule="every column that --column names must be there",
                 fix=f"did you mean {near[0]}?" if near else "correct --column, or add the column",
             )

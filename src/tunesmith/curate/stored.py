@@ -77,6 +77,7 @@ def column_of(row: StoredRow, name: str) -> str:
         near = nearest(name, row.fields)
         raise place.error(
             f"the row has no column {name}; its columns are {', '.join(map(str, row.fields))}",
+            code="missing-column",
             rule="a column that is named must be in every row",
             fix=f"did you mean {near[0]}?" if near else "name another column, or complete the row",
         )

@@ -70,6 +70,7 @@ def checked_row(example: Example, shape: str, kind: str = ".jsonl") -> Mapping[s
     if not is_same or (kind == ".csv" and any("\r" in cell for cell in row.values())):
         raise place.error(
             f"does not fit the shape {shape} in a {kind} file: it would read back as another row",
+            code="shape-cannot-hold",
             rule="what is written reads back as the same rows",
             fix="write it as chat rows: --to openai, with an --out that ends in .jsonl",
         )
