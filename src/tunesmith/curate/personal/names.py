@@ -1,0 +1,157 @@
+"""Names of persons: from a list of one's own, and behind words that introduce a person.
+
+Without a model that knows language no rule finds all names; what was used is said in the report in words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tunesmith.core.errors import DataError
+from tunesmith.curate.personal.found import Found
+
+_WORD = re.compile(r"[^\W\d_](?:[\w'’.\-]*[\w])?")
+_CAPITALISED = r"[A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĘĚĞĢĪİĶŁŃŇŌŐŒŘŚŞŠŤŪŮŰŹŻŽ][\w'’\-]+"
+_PARTICLE = (
+    r"(?:van der|van den|van de|van 't|van|von der|von|der|den|de la|de|du|da|di|dos|ten|ter|el|al|bin|Mc|Mac|le|la|te)"
+)
+_PERSON = rf"{_CAPITALISED}(?:(?: {_PARTICLE})? {_CAPITALISED}| [A-Z]\.){{0,3}}"
+_INITIALS = r"(?:[A-Z]\.[ ]?){1,4}"
+_TITLE = (
+    r"(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Dhr|dhr|Mevr|mevr|Mw|mw|Meneer|meneer|Mevrouw|mevrouw|De heer|de heer|heer|"
+    r"Herr|Herrn|"
+    r"Frau|Monsieur|Madame|Mademoiselle|Mme|Mlle|Sig|Signor|Signora|Sr|Sra|Señor|Señora|Senhor|Senhora|Ing|Drs|Ir|Mag)"
+)
+_TITLED = re.compile(rf"\b{_TITLE}\.? (?P<name>{_INITIALS}(?:{_PARTICLE} )?{_CAPITALISED}|(?:{_PARTICLE} )?{_PERSON})")
+_INTRODUCED = re.compile(
+    r"\b(?:[Mm]y name is|[Nn]ame ?: ?|[Ii]k heet|[Mm]ijn naam is|[Nn]aam ?: ?|[Ii]ch heiße|[Mm]ein Name ist|"
+    r"[Jj]e m['’]appelle|"
+    r"[Mm]on nom est|[Nn]om ?: ?|[Mm]i chiamo|[Mm]e llamo|[Oo] meu nome é|I am called|[Kk]ind regards,|"
+    r"[Bb]est regards,|"
+    r"[Rr]egards,|[Gg]roeten,|[Gg]roet,|[Mm]it freundlichen Grüßen,?|[Cc]ordialement,|[Ss]incerely,|[Ss]igned,|"
+    r"[Ss]igned by|"
+    r"[Dd]ear|[Bb]este|[Gg]eachte|[Ll]ieve|[Ll]ieber|[Cc]her|[Cc]hère)[ \n]{0,2}"
+    rf"(?P<name>{_CAPITALISED} (?:{_PARTICLE} )?{_CAPITALISED}|(?<=is ){_PERSON}|(?<=heet ){_PERSON}|"
+    rf"(?<=ist ){_PERSON}|"
+    rf"(?<=appelle ){_PERSON}|(?<=, ){_PERSON}|(?<=,\n){_PERSON}|(?<=: ){_PERSON})"
+)
+_HINTS = (
+    *(
+        "Mr",
+        "Ms",
+        "Miss",
+        "Dr",
+        "Prof",
+        "hr ",
+        "hr.",
+        "evr",
+        "Mw",
+        "mw",
+        "eneer",
+        "eer ",
+        "Herr",
+        "Frau",
+        "Monsieur",
+        "Ir.",
+    ),
+    *(
+        "Madame",
+        "Mme",
+        "Mlle",
+        "Sig",
+        "Sr",
+        "Señor",
+        "enhor",
+        "ame is",
+        "ame:",
+        "ame :",
+        "heet ",
+        "naam is",
+        "aam:",
+        "roet",
+    ),
+    *("heiße", "Name ist", "appelle", "om est", "om:", "chiamo", "llamo", "nome é", "egards,", "Grüßen", "ordialement"),
+    *("ncerely", "igned", "ear ", "este ", "eachte", "ieve ", "ieber ", "her ", "hère "),
+)
+_NO_NAMES = """
+Sir Madam Customer Team Support All Friend Friends Klant Heer Mevrouw Meneer Lezer Collega Damen Herren Herr Frau Client
+Monsieur Madame God Lord Santa Hiring Manager Editor Reader Readers Colleague Colleagues Everyone Kunde
+"""
+_NO_NAME = frozenset(_NO_NAMES.split())
+
+LONGEST = 6
+"""Words of the longest name that a list may hold."""
+
+
+class NameList:
+    """A list of names, matched as whole words in any case; single words only where written with a capital."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.entries = frozenset(
+            words for name in names if 0 < len(words := tuple(_WORD.findall(name.casefold()))) <= LONGEST
+        )
+        self.first: dict[str, tuple[int, ...]] = {}
+        for words in self.entries:
+            self.first[words[0]] = tuple(sorted({len(words), *self.first.get(words[0], ())}, reverse=True))
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def find(self, text: str) -> Iterator[Found]:
+        """The longest entries that begin at each word."""
+        folded = text.casefold()
+        if len(folded) != len(text):  # ß and its like become longer; lower case keeps the places
+            folded = "".join(letter.lower() if len(letter.lower()) == 1 else letter for letter in text)
+        spans = [match.span() for match in _WORD.finditer(folded)]
+        words = [folded[start:end] for start, end in spans]
+        skip = 0
+        for place, word in enumerate(words):
+            if place < skip or word not in self.first:
+                continue
+            for length in self.first[word]:
+                if tuple(words[place : place + length]) not in self.entries:
+                    continue
+                start, end = spans[place][0], spans[place + length - 1][1]
+                if length > 1 or text[start].isupper():
+                    yield Found("name", start, end, engine="dictionary", confidence=0.97)
+                    skip = place + length
+                    break
+
+
+def read_names(path: str) -> NameList:
+    """A list of names, one a line; empty lines and lines that begin with # do not count.
+
+    Raises:
+        DataError: the file cannot be read, or holds no name.
+    """
+    try:
+        lines = Path(path).expanduser().read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"the list of names cannot be read: {error}",
+            where=f"checks.personal.dictionary: {path}",
+            rule="a text file in UTF-8 with one name a line",
+            fix="correct the path, or leave dictionary out",
+        ) from error
+    names = NameList(line for line in lines if line.strip() and not line.startswith("#"))
+    if not names:
+        raise DataError(
+            "the list of names is empty",
+            where=f"checks.personal.dictionary: {path}",
+            rule=f"a text file in UTF-8 with one name a line, of at most {LONGEST} words",
+            fix="fill it, or leave dictionary out",
+        )
+    return names
+
+
+def introduced(text: str) -> Iterator[Found]:
+    """Names behind titles, introductions, salutations and greetings."""
+    if not any(hint in text for hint in _HINTS):
+        return
+    for form, confidence in ((_TITLED, 0.75), (_INTRODUCED, 0.7)):
+        for match in form.finditer(text):
+            name = match.group("name")
+            if name.split()[0] not in _NO_NAME:
+                yield Found("name", *match.span("name"), confidence=confidence)
