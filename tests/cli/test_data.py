@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.curate.helpers import jsonl, pair, write
-from tunesmith.cli import data, main
+from tunesmith.cli import main
+from tunesmith.cli.data import show
 from tunesmith.core.records import Example, Message, Reply
 from tunesmith.curate import Config
 from tunesmith.text.template import TemplateRenderer, load_renderer
@@ -184,5 +185,5 @@ def test_show_without_a_model_shows_turns(tmp_path: Path, capsys: pytest.Capture
 def test_turns_mark_what_is_trained() -> None:
     messages = (Message(role="user", content="a"), Message(role="assistant", content="b", weight=0))
     reply = Reply(message=Message(role="assistant", content="c"))
-    shown: list[Any] = list(data.turns(Example(messages=messages, target=reply)))
+    shown: list[Any] = list(show.turns(Example(messages=messages, target=reply)))
     assert [str(line) for line in shown] == ["user:", "  a", "assistant:", "  b", "assistant:", "  ⟦c⟧"]
