@@ -32,6 +32,7 @@ from tunesmith.curate.measure import measure
 from tunesmith.curate.observe import Observer, Outcome, Setting
 from tunesmith.curate.overlap import OVERLAP, Overlap
 from tunesmith.curate.place import count
+from tunesmith.curate.privacy import PERSONAL, SECRETS, Personal, Secrets
 from tunesmith.curate.turns import (
     EMPTY_ANSWERS,
     EMPTY_QUESTIONS,
@@ -64,6 +65,8 @@ CHECKS: tuple[CheckKind, ...] = (
     CheckKind(TRAINED, Trained),
     CheckKind(TOO_LONG, Lengths),
     CheckKind(OVERLAP, Overlap),
+    CheckKind(PERSONAL, Personal),
+    CheckKind(SECRETS, Secrets),
 )
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from tunesmith.core.records import Record
+from tunesmith.curate.personal.options import PersonalOptions
 
 
 class Checks(Record):
     """What the checks look for, under the name of each check."""
+
+    personal: PersonalOptions = Field(default=PersonalOptions(), description="Personal data: policies and engines.")

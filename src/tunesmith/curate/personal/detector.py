@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from tunesmith.curate.personal.names import NameList, introduced
 from tunesmith.curate.personal.numbers import chunks, numbers, runs
 from tunesmith.curate.personal.phones import phones
 from tunesmith.curate.personal.secrets import secrets
-from tunesmith.curate.personal.texts import birth_dates, documents, emails, network, plates
+from tunesmith.curate.personal.texts import DOCUMENTS, PLATES, birth_dates, documents, emails, network, plates
 
 Engine = Callable[[str], Iterable[Found]]
 LEAST = 0.5
@@ -28,40 +29,34 @@ _ALIKE = str.maketrans(
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
+_PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
+
+
 def rules(text: str) -> Iterator[Found]:
     """Everything that our own rules find."""
     parts = runs(text)
-    if "@" in text or ("at" in text and ("[" in text or "(" in text)):
+    # one set of words serves all rules that need a word: hundreds of searches for words would cost more
+    words = frozenset(text.translate(_PUNCTUATION).lower().split())
+    if "@" in text or ("at" in words and ("[" in text or "(" in text or "{" in text)):
         yield from emails(text)
-    yield from introduced(text)
+    yield from introduced(text, words)
+    yield from network(text, parts, words)
     if not parts:
         return
-    digits = sum(end - start for start, end in parts)
-    if digits >= 4:
-        yield from birth_dates(text)
     yield from addresses(text, parts)
-    yield from network(text)
-    if digits >= 3:
-        yield from _announced_by_words(text)
+    digits = sum(end - start for start, end in parts)
+    if digits < 4:
+        return
+    yield from birth_dates(text, words)
+    if not PLATES.isdisjoint(words):
+        yield from plates(text)
+    if not DOCUMENTS.isdisjoint(words):
+        yield from documents(text)
     if digits >= 6:
         yield from numbers(text, parts)
         for start, end, count in chunks(text, parts):
-            yield from phones(text, start, end, count)
-
-
-_WORDS_OF_PLATES = ("kenteken", "plate", "plaat", "kennzeichen", "mmatricul", "plaque", "schild", "targa", "matr")
-_WORDS_OF_DOCUMENTS = (
-    "pas", "eisepass", "rijbewijs", "driv", "ührerschein", "ermis de", "identiteit", "ausweis", "identité",
-    "id-", "id ", "ID",
-)  # fmt: skip
-
-
-def _announced_by_words(text: str) -> Iterator[Found]:
-    lowered = text.lower()
-    if any(word in lowered for word in _WORDS_OF_PLATES) or "registration" in lowered:
-        yield from plates(text)
-    if any(word in lowered for word in _WORDS_OF_DOCUMENTS):
-        yield from documents(text)
+            if count >= 7:
+                yield from phones(text, start, end, count)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tunesmith.core.errors import DataError
 from tunesmith.curate.personal.found import Found
 
 _WORD = re.compile(r"[^\W\d_](?:[\w'’.\-]*[\w])?")
-_CAPITALISED = r"[A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĘĚĞĢĪİĶŁŃŇŌŐŒŘŚŞŠŤŪŮŰŹŻŽ][\w'’\-]+"
+_CAPITALISED = r"[A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĘĚĞĢĪİĶŁŃŇŌŐŒŘŚŞŠŤŪŮŰŹŻŽ](?=[\w'’\-]*[a-zà-ÿ])[\w'’\-]+"
 _PARTICLE = (
     r"(?:van der|van den|van de|van 't|van|von der|von|der|den|de la|de|du|da|di|dos|ten|ter|el|al|bin|Mc|Mac|le|la|te)"
 )
@@ -24,7 +24,9 @@ _TITLE = (
     r"Herr|Herrn|"
     r"Frau|Monsieur|Madame|Mademoiselle|Mme|Mlle|Sig|Signor|Signora|Sr|Sra|Señor|Señora|Senhor|Senhora|Ing|Drs|Ir|Mag)"
 )
-_TITLED = re.compile(rf"\b{_TITLE}\.? (?P<name>{_INITIALS}(?:{_PARTICLE} )?{_CAPITALISED}|(?:{_PARTICLE} )?{_PERSON})")
+_TITLED = re.compile(
+    rf"(?<![\w&]){_TITLE}\.? (?P<name>{_INITIALS}(?:{_PARTICLE} )?{_CAPITALISED}|(?:{_PARTICLE} )?{_PERSON})"
+)
 _INTRODUCED = re.compile(
     r"\b(?:[Mm]y name is|[Nn]ame ?: ?|[Ii]k heet|[Mm]ijn naam is|[Nn]aam ?: ?|[Ii]ch heiße|[Mm]ein Name ist|"
     r"[Jj]e m['’]appelle|"
@@ -32,52 +34,21 @@ _INTRODUCED = re.compile(
     r"[Bb]est regards,|"
     r"[Rr]egards,|[Gg]roeten,|[Gg]roet,|[Mm]it freundlichen Grüßen,?|[Cc]ordialement,|[Ss]incerely,|[Ss]igned,|"
     r"[Ss]igned by|"
-    r"[Dd]ear|[Bb]este|[Gg]eachte|[Ll]ieve|[Ll]ieber|[Cc]her|[Cc]hère)[ \n]{0,2}"
+    r"Dear|Beste|Geachte|Lieve|Lieber|Cher|Chère)[ \n]{0,2}"
     rf"(?P<name>{_CAPITALISED} (?:{_PARTICLE} )?{_CAPITALISED}|(?<=is ){_PERSON}|(?<=heet ){_PERSON}|"
     rf"(?<=ist ){_PERSON}|"
-    rf"(?<=appelle ){_PERSON}|(?<=, ){_PERSON}|(?<=,\n){_PERSON}|(?<=: ){_PERSON})"
+    rf"(?<=appelle ){_PERSON}|(?<=, ){_PERSON}|(?<=,\n){_PERSON}|(?<=:  ){_PERSON})"
 )
-_HINTS = (
-    *(
-        "Mr",
-        "Ms",
-        "Miss",
-        "Dr",
-        "Prof",
-        "hr ",
-        "hr.",
-        "evr",
-        "Mw",
-        "mw",
-        "eneer",
-        "eer ",
-        "Herr",
-        "Frau",
-        "Monsieur",
-        "Ir.",
-    ),
-    *(
-        "Madame",
-        "Mme",
-        "Mlle",
-        "Sig",
-        "Sr",
-        "Señor",
-        "enhor",
-        "ame is",
-        "ame:",
-        "ame :",
-        "heet ",
-        "naam is",
-        "aam:",
-        "roet",
-    ),
-    *("heiße", "Name ist", "appelle", "om est", "om:", "chiamo", "llamo", "nome é", "egards,", "Grüßen", "ordialement"),
-    *("ncerely", "igned", "ear ", "este ", "eachte", "ieve ", "ieber ", "her ", "hère "),
-)
+TITLES = frozenset(_TITLE.removeprefix("(?:").removesuffix(")").lower().replace("de heer|", "").split("|"))
+_INTRODUCTION_WORDS = """
+name naam nom nome heet heiße appelle chiamo llamo called regards groeten groet grüßen cordialement sincerely signed
+dear beste geachte lieve lieber cher chère
+"""
+INTRODUCTIONS = frozenset(_INTRODUCTION_WORDS.split())
 _NO_NAMES = """
 Sir Madam Customer Team Support All Friend Friends Klant Heer Mevrouw Meneer Lezer Collega Damen Herren Herr Frau Client
 Monsieur Madame God Lord Santa Hiring Manager Editor Reader Readers Colleague Colleagues Everyone Kunde
+He She They It The If When Then But And We You In On At Each Every His Her
 """
 _NO_NAME = frozenset(_NO_NAMES.split())
 
@@ -146,11 +117,11 @@ def read_names(path: str) -> NameList:
     return names
 
 
-def introduced(text: str) -> Iterator[Found]:
-    """Names behind titles, introductions, salutations and greetings."""
-    if not any(hint in text for hint in _HINTS):
-        return
-    for form, confidence in ((_TITLED, 0.75), (_INTRODUCED, 0.7)):
+def introduced(text: str, words: frozenset[str]) -> Iterator[Found]:
+    """Names behind titles, introductions, salutations and greetings; ``words``: the text's, in lower case."""
+    for hints, form, confidence in ((TITLES, _TITLED, 0.75), (INTRODUCTIONS, _INTRODUCED, 0.7)):
+        if hints.isdisjoint(words):
+            continue
         for match in form.finditer(text):
             name = match.group("name")
             if name.split()[0] not in _NO_NAME:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from tunesmith.curate.personal.found import Found
-from tunesmith.curate.personal.numbers import NOT_A_PERSON, announced
+from tunesmith.curate.personal.numbers import NOT_A_PERSON
 
 _GAP = r"[ .\-/()\u00a0]{0,3}"
 _EXTENSION = r"(?:[ ,]{0,2}(?:x|ext\.?|toestel|tst\.?|Durchwahl)[ .:]{0,2}[0-9]{1,6})?"
@@ -17,19 +17,24 @@ _NORTH_AMERICAN = re.compile(
     rf"(?<![A-Za-z0-9.,/\-])(?:\+?1[ .\-]?)?(?:\([2-9][0-9]{{2}}\) ?|[2-9][0-9]{{2}}[ .\-])[2-9][0-9]{{2}}[ .\-]"
     rf"[0-9]{{4}}{_EXTENSION}{_SHUT}"
 )
-_ANNOUNCED = re.compile(rf"(?<![A-Za-z0-9+.,])\(?[0-9](?:{_GAP}[0-9]){{6,13}}{_EXTENSION}{_SHUT}")
+_ANNOUNCED = re.compile(
+    rf"(?<![A-Za-z0-9+.,$€£=*<>])\(?[0-9](?:(?:[ .\-()]{{0,2}}|/)[0-9]){{6,13}}{_EXTENSION}{_SHUT}(?! ?[=*/+<>])"
+)
 _WORDS = re.compile(
     r"(?i)\b(?:tel|t\b|phone|telephone|telefo|tél|téléphone|mobi|gsm|cell|call|bel\b|bellen|bereik|rufnummer|anruf|"
     r"ruf\b|rufen|fax|whatsapp|sms|portable|appel|joign|handy|dial|numéro|desk|office|work|home|contact|hotline|"
     r"reach|ring\b|text me|06\b)"
 )
 _STRONG_WORDS = re.compile(
-    r"(?i)(?:\btel|phone|telefo|tél|mobi|\bgsm|\bcell|\bcall|\bbel\b|\bbellen|bereikbaar|rufnummer|anruf|\bfax|"
+    r"(?i)(?:\btel\b|phone|telef|\btél\b|télé|mobi|\bgsm|\bcell\b|\bcall\b|\bbel\b|\bbellen|bereikbaar|rufnummer|anruf|\bfax|"
     r"whatsapp|\bsms\b|"
     r"portable|appele[rz]|handy|hotline|answering at|\b(?:desk|office|work|home|t|m) ?: ?$)"
 )
 _YEARS = re.compile(r"(?:(?:19|20)[0-9]{2}){2}")
-_DATE = re.compile(r"\(?[0-9]{1,2}[./\-][0-9]{1,2}[./\-](?:19|20)?[0-9]{2}(?![0-9])|\(?(?:19|20)[0-9]{2}[./\-]")
+_DATE = re.compile(
+    r"\(?(?:0?[1-9]|[12][0-9]|3[01])([./\-])(?:0?[1-9]|1[0-2])\1(?:(?:19|20)[0-9]{2}|[0-9]{2}(?![./\-][0-9]))(?![0-9])|"
+    r"\(?(?:19|20)[0-9]{2}[./\-]"
+)
 _COUNTRY_CODE = re.compile(
     r"(?:1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|21[1-8]|2[2-689][0-9]|35[0-9]|37[0-9]|38[0-9]|"
     r"42[0-9]|50[0-9]|59[0-9]|67[0-9]|68[0-9]|69[0-9]|80[08]|85[0-9]|87[0-9]|88[0-9]|96[0-9]|97[0-9]|99[0-9])"
@@ -54,7 +59,8 @@ def phones(text: str, start: int, end: int, digits: int) -> Iterator[Found]:
         for match in form.finditer(text, low, high):
             place, stop = _trimmed(text, *match.span())
             value = [letter for letter in text[place:stop] if letter.isdigit()]
-            said = announced(text, place, stop, _WORDS if alone else _STRONG_WORDS)
+            words, near = (_WORDS, 48) if alone else (_STRONG_WORDS, 32)
+            said = bool(words.search(text, max(0, place - near), place))
             if _is_phone(text, place, stop, "".join(value), form, said or alone):
                 yield Found("phone", place, stop, confidence=0.95 if said and confidence < 0.95 else confidence)
 

@@ -28,10 +28,12 @@ class Secret:
     hints: tuple[str, ...]
     form: re.Pattern[str]
     entropy: float = 0.0
+    apart: bool = False
+    """The word (then in lower case) may stand apart from the secret; else it is the beginning or a part of it."""
 
 
-def _secret(kind: str, title: str, hints: str, form: str, entropy: float = 0.0) -> Secret:
-    return Secret(kind, title, tuple(hints.split()), re.compile(form), entropy)
+def _secret(kind: str, title: str, hints: str, form: str, entropy: float = 0.0, *, apart: bool = False) -> Secret:
+    return Secret(kind, title, tuple(hints.split()), re.compile(form), entropy, apart)
 
 
 _B = r"(?<![A-Za-z0-9_\-])"
@@ -49,10 +51,11 @@ SECRETS = (
     _secret(
         "aws_secret_key",
         "AWS secret access key",
-        "aws AWS",
+        "aws",
         rf"(?i:aws[\w.\- ]{{0,24}}(?:secret|"
         rf"key)[\w.\- ]{{0,20}}){_NAMED}(?P<value>[A-Za-z0-9/+]{{40}})(?![A-Za-z0-9/+=])",
         4.0,
+        apart=True,
     ),
     _secret(
         "github_token", "GitHub token", "ghp_ gho_ ghu_ ghs_ ghr_", rf"{_B}gh[pousr]_[A-Za-z0-9]{{36,255}}{_E}", 3.0
@@ -136,9 +139,10 @@ SECRETS = (
     _secret(
         "private_key",
         "private key",
-        "-----BEGIN",
+        "-----begin",
         r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
         r"(?:[\s\S]{60,20000}?-----END [A-Z0-9 ]{0,40}-----|[A-Za-z0-9+/=\s\\]{60,20000})",
+        apart=True,
     ),
     _secret(
         "connection_string",
@@ -146,13 +150,15 @@ SECRETS = (
         "://",
         r"(?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.\-]{1,20}://[^\s:/@\"'<>{}$]{0,"
         r"64}:(?P<value>[^\s:/@\"'<>{}$\[\]*]{3,128})@[A-Za-z0-9\[]",
+        apart=True,
     ),
     _secret(
         "database_password",
         "password of a connection",
-        "Password= PWD= password= pwd= Pwd=",
+        "password= pwd=",
         r"(?i)(?:server|data source|host|user id|uid|database|"
         r"initial catalog)=[^;\n]{1,80};(?:[^\n]{0,160};)?\s?(?:password|pwd)=(?P<value>[^;\s\"']{4,128})",
+        apart=True,
     ),
     _secret(
         "digitalocean_token",
@@ -185,10 +191,11 @@ SECRETS = (
     _secret(
         "discord_token",
         "Discord token or webhook",
-        "discord Bot",
+        "discord bot",
         r"discord(?:app)?\.com/api/webhooks/[0-9]{17,20}/[A-Za-z0-9_\-]{60,80}|"
         r"(?<![A-Za-z0-9_\-])[MNO][A-Za-z0-9_\-]{23,25}\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27,38}(?![A-Za-z0-9_\-])",
         3.5,
+        apart=True,
     ),
     _secret("databricks_token", "Databricks token", "dapi", rf"{_B}dapi[0-9a-f]{{32}}(?:-[0-9])?{_E}", 3.0),
     _secret("dropbox_token", "Dropbox token", "sl.", rf"{_B}sl\.(?:u\.)?[A-Za-z0-9_\-]{{60,1400}}", 4.0),
@@ -232,22 +239,31 @@ SECRETS = (
     _secret(
         "basic_auth",
         "basic or bearer authorisation",
-        "Authorization authorization",
+        "authorization",
         r"[Aa]uthorization[\"']?\s?[:=]\s?[\"']?(?:[Bb]asic (?P<value>[A-Za-z0-9+/]{12,}={0,2})|"
         r"[Bb]earer [A-Za-z0-9_\-.=+/~]{20,})",
         3.0,
+        apart=True,
     ),
     _secret(
         "named_secret",
         "value of a secret's name",
-        "secret SECRET Secret token TOKEN Token api_key API_KEY apikey apiKey APIKEY api-key Api-Key passw "
-        "PASSW Passw wachtw "
-        "Wachtw Passwort mot",
+        "secret token api_key apikey api-key passw wachtw mot",
         r"(?i:(?:api[_\-]?key|secret(?:[_\-]?(?:access)?[_\-]?key)?|access[_\-]?token|auth[_\-]?token|token|"
         r"client[_\-]?secret|"
         rf"passw(?:or)?d|passwort|wachtwoord|"
         rf"mot de passe)){_NAMED}(?P<value>[A-Za-z0-9_\-+/=.~!@#%^&*$]{{16,256}})(?![A-Za-z0-9])",
         3.6,
+        apart=True,
+    ),
+    _secret(
+        "password",
+        "password in words",
+        "passw wachtw mot",
+        r"(?i:\b(?:password|passwd|passwort|wachtwoord|mot de passe))[\"']?\s{0,2}(?i::|=|is|lautet|"
+        r"est)[ \t]{0,2}[\"'`]?"
+        r"(?P<value>(?=[^\s]{0,63}[0-9])(?=[^\s]{0,63}[A-Za-z])[^\s\"'`(){}\[\]<>,;$]{6,64})",
+        apart=True,
     ),
 )
 """Every kind of secret, the special before the general."""
@@ -258,24 +274,29 @@ _PLACEHOLDER = re.compile(
     r"abcdefgh|\{\{|\$\{|"
     r"^(?:user|username|password|passwd|pass|pwd|secret|token|port|foo|bar|mypassword|pw|\W+)$"
 )
+_SHORT = ("://", "-----BEGIN", "assw", "ASSW", "achtwoord", "mot de passe", "wd=", "WD=")
+"""Marks of the forms that need no long word."""
+_LONG = 16
+"""Secrets are words of at least so many characters, but for the passwords in connections."""
 _MASKED = re.compile(r"(?i)x{5}|\.\.\.|<|\*{4}|\{\{|\$\{|_here|your[_\-]")
 _CODE = re.compile(r"^[A-Za-z_.]+$|[()]|^\w+(?:\.\w+)+$|^[A-Z_]+$|^[a-z_\-]+$")
 
 
 def secrets(text: str) -> Iterator[Found]:
     """Every secret of a text."""
+    long = "\n".join([word for word in text.split() if len(word) >= _LONG])
+    if not long and not any(mark in text for mark in _SHORT):
+        return
+    lowered = text.lower()
     for secret in SECRETS:
-        for hint in secret.hints:
-            if hint in text:
-                break
-        else:
+        if not any(hint in (lowered if secret.apart else long) for hint in secret.hints):
             continue
         for match in secret.form.finditer(text):
             named = "value" in secret.form.groupindex and match.group("value") is not None
             group: str | int = "value" if named else 0
             value = match.group(group)
             if _plausible(secret, value):
-                confidence = 0.7 if secret.kind == "named_secret" else 0.99
+                confidence = 0.7 if secret.kind in ("named_secret", "password") else 0.99
                 yield Found(secret.kind, *match.span(group), engine="secrets", confidence=confidence)
 
 
@@ -285,6 +306,8 @@ def _plausible(secret: Secret, value: str) -> bool:
         return len(value) > 120
     if secret.kind in ("connection_string", "database_password"):
         return not _PLACEHOLDER.search(value)
+    if secret.kind == "password":
+        return not _PLACEHOLDER.search(value) and not re.search(r"\w\.\w+\.|^[a-z_.]+$", value)
     if secret.kind == "named_secret" and (_CODE.search(value) or not any(letter.isdigit() for letter in value)):
         return False
     masked = _PLACEHOLDER if secret.kind == "named_secret" else _MASKED

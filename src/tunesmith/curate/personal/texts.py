@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 
 from tunesmith.curate.personal.found import Found
-from tunesmith.curate.personal.numbers import announced
 
 # ---------------------------------------------------------------- e-mail
 
@@ -43,27 +42,29 @@ _V6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:[0-9A-Fa-f]{1,4}|(?:[
 _MAC = re.compile(r"(?<![\w:\-])[0-9A-Fa-f]{2}([:\-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![\w:\-])")
 _CISCO = re.compile(r"(?<![\w.])[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}(?![\w.])")
 _VERSION = re.compile(r"(?i)(?:\bv|version|versie|release|build|chapter|section|hoofdstuk|paragraaf|§)[ .:]{0,2}$")
-_MAC_WORDS = re.compile(r"(?i)\bmac\b|ethernet|hardware")
 
 
-def network(text: str) -> Iterator[Found]:
-    """IP addresses that belong to somebody, and MAC addresses."""
-    dots, colons = text.count("."), text.count(":")
-    if dots >= 3:
+_V4_START = re.compile(r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]")
+_V6_START = re.compile(r":[0-9A-Fa-f]{0,4}:")
+_MAC_START = re.compile(r"[:\-][0-9A-Fa-f]{2}[:\-][0-9A-Fa-f]{2}[:\-][0-9A-Fa-f]{2}[:\-]")
+
+
+def network(text: str, parts: list[tuple[int, int]], words: frozenset[str]) -> Iterator[Found]:
+    """IP addresses that belong to somebody, and MAC addresses. ``words``: the text's, in lower case."""
+    if len(parts) >= 4 and _V4_START.search(text):
         for match in _V4.finditer(text):
             yield from _address(text, match)
-        if dots >= 2:
-            for match in _CISCO.finditer(text):
-                if announced(text, *match.span(), _MAC_WORDS):
-                    yield Found("mac", *match.span(), confidence=0.9)
-    if colons >= 2:
+    if ":" in text and _V6_START.search(text):
         for match in _V6.finditer(text):
             if match.group().replace(":", "") and len(re.findall(r"[0-9A-Fa-f]+", match.group())) >= 3:
                 yield from _address(text, match)
-    if colons >= 5 or text.count("-") >= 5:
+    if (":" in text or "-" in text) and _MAC_START.search(text):
         for match in _MAC.finditer(text):
             if len(set(match.group())) > 3:
                 yield Found("mac", *match.span(), confidence=0.9)
+    if "mac" in words:
+        for match in _CISCO.finditer(text):
+            yield Found("mac", *match.span(), confidence=0.9)
 
 
 def _address(text: str, match: re.Match[str]) -> Iterator[Found]:
@@ -80,24 +81,16 @@ def _address(text: str, match: re.Match[str]) -> Iterator[Found]:
 
 # ---------------------------------------------------------------- dates of birth
 
-_BIRTH_HINTS = (
-    *(
-        "born",
-        "birth",
-        "dob",
-        "d.o.b",
-        "gebor",
-        "geb.",
-        "geboorte",
-        "geburt",
-        "jarig",
-        "verjaar",
-        "née",
-        "né ",
-        "né(",
-        "né:",
-    ),
-    *("naissance", "nato ", "nata ", "nascit", "nacid", "nacim", "nascid", "nascim", "urodz", "född", "født", "synty"),
+_BIRTH_WORDS = """
+born birth birthday birthdate birthdays dob geboren geb geboorte geboortedatum geboortedag geburt geburtsdatum
+geburtstag jarig verjaardag née né nee naissance nato nata nascita nacido nacida nacimiento nascido nascida nascimento
+urodzony urodzona urodzenia född födelsedatum født fødselsdato syntynyt syntymäaika
+"""
+BIRTH = frozenset(_BIRTH_WORDS.split())
+_BIRTH = re.compile(
+    r"(?i)(?<![^\W_])(?:born|birth|d\.?o\.?b|gebor|geb\b|geboorte|geburt|jarig|verjaar|née?\b|naissance|"
+    r"nat[oa]\b|nascit|nacid|"
+    r"nacim|nascid|nascim|urodz|föd|fød|synty)"
 )
 _MONTHS = (
     "jan|feb|fév|fev|mar|mrt|mär|maa|apr|avr|abr|may|mai|mei|maj|mag|jun|juin|giu|jul|juil|lug|aug|aoû|aou|ago|sep|set|"
@@ -113,17 +106,13 @@ _DATE = re.compile(
 _STAR = re.compile(rf"\* ?(?P<date>[0-3]?[0-9]\.[01]?[0-9]\.{_YEAR})")
 
 
-def birth_dates(text: str) -> Iterator[Found]:
-    """Whole dates near a word for birth. The year alone is no date of birth."""
-    lowered = text.lower()
-    for hint in _BIRTH_HINTS:
-        place = lowered.find(hint)
-        while place != -1:
-            # ligatures may change the length when text is lowered; then the place is only near
-            match = _DATE.search(text, place, place + len(hint) + 48)
+def birth_dates(text: str, words: frozenset[str]) -> Iterator[Found]:
+    """Whole dates near a word for birth; ``words``: the text's, in lower case. The year alone is no date of birth."""
+    if not BIRTH.isdisjoint(words) or {"d", "o", "b"} <= words:
+        for hint in _BIRTH.finditer(text):
+            match = _DATE.search(text, hint.end(), hint.end() + 56)
             if match:
                 yield Found("birth_date", *match.span(), confidence=0.9)
-            place = lowered.find(hint, place + 1)
     if "*" in text:
         for match in _STAR.finditer(text):
             yield Found("birth_date", *match.span("date"), confidence=0.7)
@@ -131,6 +120,18 @@ def birth_dates(text: str) -> Iterator[Found]:
 
 # ---------------------------------------------------------------- plates
 
+_PLATES_WORDS = """
+kenteken kentekenplaat kentekens nummerplaat plate plates registration kennzeichen immatriculation immatriculé
+immatriculée plaque nummernschild targa matrícula matricula
+"""
+PLATES = frozenset(_PLATES_WORDS.split())
+_DOCUMENTS_WORDS = """
+passport paspoort paspoortnummer reisepass reisepassnummer passeport rijbewijs rijbewijsnummer driver drivers driving
+führerschein führerscheinnummer permis identiteitskaart identiteitsbewijs personalausweis personalausweisnummer
+identité id
+"""
+DOCUMENTS = frozenset(_DOCUMENTS_WORDS.split())
+"""Words of which one must stand in a text with the number of such a plate or document."""
 _PLATE_HINTS = re.compile(
     r"(?i)kenteken|nummerplaat|licen[cs]e plate|number plate|registration (?:plate|number|mark)|kennzeichen|"
     r"immatricul|plaque|nummernschild|targa|matr[ií]cula|\bplate\b"
