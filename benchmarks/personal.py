@@ -41,6 +41,10 @@ REAL = {
 """Classes of the synthetic sentences that have one of ours."""
 
 
+IN_CLEAN = ("name", "address", "birth_date")
+"""Classes of which the clean texts hold some: news names people."""
+
+
 def measure(settings: Settings) -> list[Result]:
     """Recall, false alarms and speed of each engine."""
     from benchmarks.results import not_measured
@@ -82,7 +86,10 @@ def _shown(engine: str, figures: dict[str, Any]) -> Iterator[Result]:
             what = f"{engine}: recall of {group}, {corpus}"
             yield judged(what, found / there, "", at_least=goal, note=f"{found} of {there}")
     alarms, rows = figures["alarms"]
-    yield judged(f"{engine}: false alarms on clean rows", 100 * sum(alarms.values()) / rows, "per 100", details=alarms)
+    told = {group: number for group, number in alarms.items() if group not in IN_CLEAN}
+    note = f"names, dates and addresses aside, which the texts do hold; {rows:,} rows"
+    value = 100 * sum(told.values()) / rows
+    yield judged(f"{engine}: false alarms on clean rows", value, "per 100", note=note, details=alarms)
     goal = SPEED_GOAL if engine == OURS else None
     seconds = figures["seconds"] * 100_000 / figures["timed"]
     note = f"processor time, {figures['timed']:,} rows of {SPEED_LENGTH:,} characters timed; {figures['version']}"
@@ -171,6 +178,51 @@ def _long_rows(texts: Sequence[str]) -> list[str]:
 # ---------------------------------------------------------------- one measurement
 
 
+EUREDACT = {
+    "EMAIL": "email",
+    "PHONE": "phone",
+    "BANK_ACCOUNT": "iban",
+    "CREDIT_CARD": "card",
+    "DOB": "birth_date",
+    "NATIONAL_ID": "national_id",
+    "SSN": "national_id",
+    "TAX_ID": "national_id",
+    "HEALTH_INSURANCE": "national_id",
+    "IP_ADDRESS": "ip",
+    "IPV6_ADDRESS": "ip",
+    "MAC_ADDRESS": "mac",
+    "ADDRESS": "address",
+    "POSTAL_CODE": "address",
+    "LICENSE_PLATE": "plate",
+    "PERSON_NAME": "name",
+    "VAT": "vat",
+}
+PRESIDIO = {
+    "EMAIL_ADDRESS": "email",
+    "PHONE_NUMBER": "phone",
+    "IBAN_CODE": "iban",
+    "CREDIT_CARD": "card",
+    "IP_ADDRESS": "ip",
+    "MAC_ADDRESS": "mac",
+    "US_SSN": "national_id",
+    "PERSON": "name",
+    "LOCATION": "address",
+    "DATE_TIME": "birth_date",
+}
+DEDUCE = {
+    "patient": "name",
+    "persoon": "name",
+    "emailadres": "email",
+    "telefoonnummer": "phone",
+    "bsn": "national_id",
+    "locatie": "address",
+    "datum": "birth_date",
+    "url": "url",
+    "id": "national_id",
+}
+"""Class of each engine → ours."""
+
+
 def _ours() -> tuple[Callable[[str], Iterable[Span]], str]:
     import tunesmith
     from tunesmith.curate.personal.detector import Detector
@@ -189,12 +241,11 @@ def _ours() -> tuple[Callable[[str], Iterable[Span]], str]:
 def _euredact() -> tuple[Callable[[str], Iterable[Span]], str]:
     import euredact
 
-    classes = {"EMAIL": "email", "PHONE": "phone", "BANK_ACCOUNT": "iban", "CREDIT_CARD": "card", "DOB": "birth_date", "NATIONAL_ID": "national_id", "SSN": "national_id", "TAX_ID": "national_id", "HEALTH_INSURANCE": "national_id", "IP_ADDRESS": "ip", "IPV6_ADDRESS": "ip", "MAC_ADDRESS": "mac", "ADDRESS": "address", "POSTAL_CODE": "address", "LICENSE_PLATE": "plate", "PERSON_NAME": "name", "VAT": "vat"}  # fmt: skip
     instance = euredact.EuRedact()
 
     def find(text: str) -> Iterator[Span]:
         for one in instance.redact(text, detect_dates=True, cache=False).detections:
-            yield classes.get(one.entity_type.value, one.entity_type.value), one.start, one.end
+            yield EUREDACT.get(one.entity_type.value, one.entity_type.value), one.start, one.end
 
     return find, f"euredact {euredact.__version__}, rules, 31 countries"
 
@@ -202,24 +253,26 @@ def _euredact() -> tuple[Callable[[str], Iterable[Span]], str]:
 def _presidio() -> tuple[Callable[[str], Iterable[Span]], str]:
     from importlib.metadata import version
 
+    import spacy
     from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
-    from presidio_analyzer.nlp_engine import NlpEngineProvider
+    from presidio_analyzer.nlp_engine import SlimSpacyNlpEngine
+    from presidio_analyzer.predefined_recognizers import PhoneRecognizer
 
-    nlp = NlpEngineProvider(
-        nlp_configuration={"nlp_engine_name": "slim_spacy", "models": [{"lang_code": "en", "model_name": "blank"}]}
-    )
+    nlp = SlimSpacyNlpEngine(models=[{"lang_code": "en", "model_name": "blank"}])
+    nlp.nlp = {"en": spacy.blank("en")}  # no model is downloaded
     registry = RecognizerRegistry()
     registry.load_predefined_recognizers(languages=["en"])
-    engine = AnalyzerEngine(nlp_engine=nlp.create_engine(), registry=registry, supported_languages=["en"])
-    classes = {"EMAIL_ADDRESS": "email", "PHONE_NUMBER": "phone", "IBAN_CODE": "iban", "CREDIT_CARD": "card", "IP_ADDRESS": "ip", "MAC_ADDRESS": "mac", "US_SSN": "national_id", "PERSON": "name", "LOCATION": "address", "DATE_TIME": "birth_date"}  # fmt: skip
+    registry.remove_recognizer("PhoneRecognizer")
+    registry.add_recognizer(PhoneRecognizer(supported_regions=("NL", "BE", "DE", "FR", "GB", "US", "IE")))
+    engine = AnalyzerEngine(nlp_engine=nlp, registry=registry, supported_languages=["en"])
 
     def find(text: str) -> Iterator[Span]:
         for one in engine.analyze(text=text, language="en"):
             if one.score >= 0.3:
-                national = one.entity_type[2:3] == "_"
-                yield classes.get(one.entity_type, "national_id" if national else one.entity_type), one.start, one.end
+                national = "national_id" if one.entity_type[2:3] == "_" else one.entity_type
+                yield PRESIDIO.get(one.entity_type, national), one.start, one.end
 
-    return find, f"presidio-analyzer {version('presidio-analyzer')}, blank spaCy engine"
+    return find, f"presidio-analyzer {version('presidio-analyzer')}, blank spaCy engine, default recognisers"
 
 
 def _deduce() -> tuple[Callable[[str], Iterable[Span]], str]:
@@ -228,11 +281,10 @@ def _deduce() -> tuple[Callable[[str], Iterable[Span]], str]:
     from deduce import Deduce
 
     engine = Deduce()
-    classes = {"patient": "name", "persoon": "name", "emailadres": "email", "telefoonnummer": "phone", "bsn": "national_id", "locatie": "address", "datum": "birth_date", "url": "url", "id": "national_id"}  # fmt: skip
 
     def find(text: str) -> Iterator[Span]:
         for one in engine.deidentify(text).annotations:
-            yield classes.get(one.tag, one.tag), one.start_char, one.end_char
+            yield DEDUCE.get(one.tag, one.tag), one.start_char, one.end_char
 
     return find, f"deduce {version('deduce')}, Dutch"
 
@@ -260,7 +312,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _recall(find: Callable[[str], Iterable[Span]], pairs: Sequence[Any]) -> dict[str, list[int]]:
-    """Class → how many are covered whole by spans of their class (half of an address or name counts), how many there are."""
+    """Class → how many are covered whole by spans of their class (of addresses and names: half), how many there are."""
     counts: dict[str, list[int]] = {}
     for text, spans in pairs:
         found = list(find(text))

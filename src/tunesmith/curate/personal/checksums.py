@@ -77,7 +77,7 @@ def card(number: str) -> bool:
         or (length == 16 and (51 <= two <= 55 or 2221 <= four <= 2720))
         or (length == 15 and (two in (34, 37) or four in (1800, 2131)))
         or (length in (14, 16) and (two in (36, 38, 39) or 3000 <= four <= 3059 or four == 3095))
-        or (16 <= length <= 19 and (four == 6011 or two in (62, 64, 65, 81) or 3528 <= four <= 3589))
+        or (16 <= length <= 19 and (four == 6011 or two in (62, 64, 65, 81) or two == 35))
         or (12 <= length <= 19 and (two in (50, 56, 57, 58) or two in (63, 67, 68, 69) or four == 6304))
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,17 +25,18 @@ _ALIKE = str.maketrans(
     "    " + "-------" + ".:@+0123456789",
 )
 """Signs that only look different, one for one, so that places stay."""
+_LOOKS_ALIKE = re.compile(f"[{re.escape(''.join(map(chr, _ALIKE)))}]")
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
-_PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
+_WORD = re.compile(r"[^\W\d_]+")
 
 
 def rules(text: str) -> Iterator[Found]:
     """Everything that our own rules find."""
     parts = runs(text)
     # one set of words serves all rules that need a word: hundreds of searches for words would cost more
-    words = frozenset(text.translate(_PUNCTUATION).lower().split())
+    words = frozenset(_WORD.findall(text.lower()))
     if "@" in text or ("at" in words and ("[" in text or "(" in text or "{" in text)):
         yield from emails(text)
     yield from introduced(text, words)
@@ -96,7 +96,7 @@ class Detector:
 
 def _readable(text: str) -> tuple[str, list[int] | None]:
     r"""The text with its look-alike signs and its ``\uXXXX`` resolved, and where each place was before."""
-    seen = text if text.isascii() else text.translate(_ALIKE)
+    seen = text if text.isascii() or not _LOOKS_ALIKE.search(text) else text.translate(_ALIKE)
     if "\\u" not in seen:
         return seen, None
     letters: list[str] = []

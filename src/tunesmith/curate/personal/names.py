@@ -27,24 +27,42 @@ _TITLE = (
 _TITLED = re.compile(
     rf"(?<![\w&]){_TITLE}\.? (?P<name>{_INITIALS}(?:{_PARTICLE} )?{_CAPITALISED}|(?:{_PARTICLE} )?{_PERSON})"
 )
-_INTRODUCED = re.compile(
-    r"\b(?:[Mm]y name is|[Nn]ame ?: ?|[Ii]k heet|[Mm]ijn naam is|[Nn]aam ?: ?|[Ii]ch heiße|[Mm]ein Name ist|"
-    r"[Jj]e m['’]appelle|"
-    r"[Mm]on nom est|[Nn]om ?: ?|[Mm]i chiamo|[Mm]e llamo|[Oo] meu nome é|I am called|[Kk]ind regards,|"
-    r"[Bb]est regards,|"
-    r"[Rr]egards,|[Gg]roeten,|[Gg]roet,|[Mm]it freundlichen Grüßen,?|[Cc]ordialement,|[Ss]incerely,|[Ss]igned,|"
-    r"[Ss]igned by|"
-    r"Dear|Beste|Geachte|Lieve|Lieber|Cher|Chère)[ \n]{0,2}"
-    rf"(?P<name>{_CAPITALISED} (?:{_PARTICLE} )?{_CAPITALISED}|(?<=is ){_PERSON}|(?<=heet ){_PERSON}|"
-    rf"(?<=ist ){_PERSON}|"
-    rf"(?<=appelle ){_PERSON}|(?<=, ){_PERSON}|(?<=,\n){_PERSON}|(?<=:  ){_PERSON})"
-)
+_ALONE = {
+    "name": ("my name is ", "My name is "),
+    "naam": ("ijn naam is ",),
+    "heet": ("k heet ",),
+    "heiße": ("ch heiße ",),
+    "ist": ("ein Name ist ",),
+    "appelle": ("e m'appelle ", "e m’appelle "),
+    "est": ("on nom est ",),
+    "chiamo": ("i chiamo ",),
+    "llamo": ("e llamo ",),
+    "nome": (" meu nome é ",),
+    "regards": ("egards,\n", "egards,\n\n", "egards, "),
+    "groet": ("roet,\n", "roet,\n\n", "roet, "),
+    "groeten": ("roeten,\n", "roeten,\n\n", "roeten, "),
+    "grüßen": ("Grüßen\n", "Grüßen\n\n", "Grüßen,\n", "Grüßen "),
+    "cordialement": ("ordialement,\n", "ordialement,\n\n", "ordialement, "),
+    "sincerely": ("incerely,\n", "incerely,\n\n", "incerely, "),
+    "signed": ("igned, ", "igned by ", "igned: "),
+}
+"""Word → what introduces a name, also one of a single word."""
+_IN_FULL = {
+    "name": ("Name: ", "Name:", "name: "),
+    "naam": ("Naam: ", "Naam:", "naam: "),
+    "nom": ("Nom : ", "Nom: "),
+    "dear": ("Dear ",),
+    "beste": ("Beste ",),
+    "geachte": ("Geachte ",),
+    "lieve": ("Lieve ",),
+    "lieber": ("Lieber ",),
+    "cher": ("Cher ",),
+    "chère": ("Chère ",),
+}
+"""Word → what introduces a name of two words at least."""
+_ONE = re.compile(_PERSON)
+_TWO = re.compile(rf"{_CAPITALISED} (?:{_PARTICLE} )?{_CAPITALISED}")
 TITLES = frozenset(_TITLE.removeprefix("(?:").removesuffix(")").lower().replace("de heer|", "").split("|"))
-_INTRODUCTION_WORDS = """
-name naam nom nome heet heiße appelle chiamo llamo called regards groeten groet grüßen cordialement sincerely signed
-dear beste geachte lieve lieber cher chère
-"""
-INTRODUCTIONS = frozenset(_INTRODUCTION_WORDS.split())
 _NO_NAMES = """
 Sir Madam Customer Team Support All Friend Friends Klant Heer Mevrouw Meneer Lezer Collega Damen Herren Herr Frau Client
 Monsieur Madame God Lord Santa Hiring Manager Editor Reader Readers Colleague Colleagues Everyone Kunde
@@ -119,10 +137,20 @@ def read_names(path: str) -> NameList:
 
 def introduced(text: str, words: frozenset[str]) -> Iterator[Found]:
     """Names behind titles, introductions, salutations and greetings; ``words``: the text's, in lower case."""
-    for hints, form, confidence in ((TITLES, _TITLED, 0.75), (INTRODUCTIONS, _INTRODUCED, 0.7)):
-        if hints.isdisjoint(words):
-            continue
-        for match in form.finditer(text):
-            name = match.group("name")
-            if name.split()[0] not in _NO_NAME:
-                yield Found("name", *match.span("name"), confidence=confidence)
+    if not TITLES.isdisjoint(words):
+        for match in _TITLED.finditer(text):
+            if match.group("name").split()[0] not in _NO_NAME:
+                yield Found("name", *match.span("name"), confidence=0.75)
+    for phrases, form in ((_ALONE, _ONE), (_IN_FULL, _TWO)):
+        for word in phrases.keys() & words:
+            for phrase in phrases[word]:
+                yield from _behind(text, phrase, form)
+
+
+def _behind(text: str, phrase: str, form: re.Pattern[str]) -> Iterator[Found]:
+    place = text.find(phrase)
+    while place != -1:
+        match = form.match(text, place + len(phrase))
+        if match and match.group().split()[0] not in _NO_NAME:
+            yield Found("name", *match.span(), confidence=0.7)
+        place = text.find(phrase, place + 1)

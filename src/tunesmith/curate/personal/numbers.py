@@ -70,6 +70,14 @@ NUMBERS = (
         r"steuer|\bidnr|\btin\b|\btax",
         0.7,
     ),
+    _number(
+        "nir",
+        15,
+        r"[1-478] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}",
+        check.nir,
+        rf"{_INSURANCE}|\bnir\b",
+        0.95,
+    ),
     _number("pesel", 11, r"[0-9]{11}", check.pesel, r"pesel", 0.85),
     _number("nif", 9, r"[0-9]{9}|[0-9]{3} [0-9]{3} [0-9]{3}", check.nif, r"\bnif\b|contribuinte|fiscal", 0.0),
     _number(
@@ -89,6 +97,7 @@ NUMBERS = (
     _number("nhs", 10, r"[0-9]{10}", check.nhs, r"\bnhs", 0.0),
     _number("ahv", 13, r"756\.?[0-9]{4}\.?[0-9]{4}\.?[0-9]{2}", check.ahv, _INSURANCE, 0.9),
     _number("svnr", 10, r"[0-9]{4}[ -]?[0-9]{6}", check.svnr, rf"{_INSURANCE}|\bsv", 0.0),
+    _number("hetu", 10, r"[0-9]{6}[-+][0-9]{4}", check.hetu, r"hetu|henkil|personbeteckning", 0.62),
     _number("rodne_cislo", 10, r"[0-9]{6}/[0-9]{4}", check.rodne_cislo, r"rodn|birth", 0.9),
     _number("rodne_cislo", 10, r"[0-9]{10}", check.rodne_cislo, r"rodn[éeáa]", 0.0),
     _number("cnp", 13, r"[1-9][0-9]{12}", check.cnp, r"\bcnp|numeric personal", 0.8),
@@ -166,22 +175,44 @@ def chunks(text: str, parts: list[tuple[int, int]]) -> Iterator[tuple[int, int, 
 def numbers(text: str, parts: list[tuple[int, int]]) -> Iterator[Found]:
     """Everything that is found by its digits."""
     for start, end in parts:
-        if text[start - 2 : start].isalpha() or text[start - 1 : start].isalpha():
+        if text[start - 1 : start].isalpha() or text[start - 2 : start - 1].isalpha():
             yield from _after_letters(text, start, end)
     for start, end, digits in chunks(text, parts):
         if digits < 6:
             continue
         low, high = max(0, start - 4), end + 14
-        for kind in LETTERED:
-            if digits >= kind.digits:
-                yield from _valid(text, kind, low, high)
-        if digits >= 9:
+        if _letter_behind(text, end):
+            for kind in LETTERED:
+                if digits >= kind.digits:
+                    yield from _valid(text, kind, low, high)
+        if digits < 9:
+            continue
+        if digits == end - start:
+            for kind in _BARE.get(digits, ()):
+                if kind.valid(text[start:end]):
+                    yield from _valid(text, kind, low, high)
+        else:
             for kind in NUMBERS:
                 if digits >= kind.digits:
                     yield from _valid(text, kind, low, high)
+        if digits == 10 or digits != end - start:
             yield from _vat_of_belgium(text, low, high)
         if digits >= 12:
             yield from _cards(text, low, high)
+
+
+_BARE: dict[int, list[Number]] = {
+    length: [kind for kind in NUMBERS if any(kind.form.fullmatch(f"{head:1<{length}}") for head in ("1", "19", "756"))]
+    for length in range(9, 20)
+}
+"""Digits without separators → the kinds that may be written so."""
+
+
+def _letter_behind(text: str, end: int) -> bool:
+    """Whether a letter follows, or a single letter after a space or dash."""
+    if text[end : end + 1] in (" ", "-"):
+        return text[end + 1 : end + 2].isalpha() and not text[end + 2 : end + 3].isalpha()
+    return text[end : end + 1].isalpha()
 
 
 def announced(text: str, start: int, end: int, words: re.Pattern[str]) -> bool:
@@ -204,11 +235,10 @@ def _valid(text: str, kind: Number, low: int, high: int) -> Iterator[Found]:
 def _cards(text: str, low: int, high: int) -> Iterator[Found]:
     for match in _CARD.finditer(text, low, high):
         value = match.group().translate(_SEPARATORS)
-        if check.card(value):
-            said = announced(text, match.start(), match.end(), _CARD_WORDS)
-            # 13 digits with a 4 in front are also the bar codes of goods; few cards are that short
-            if said or len(value) >= 14:
-                yield Found("card", match.start(), match.end(), confidence=0.98 if said else 0.85)
+        said = check.luhn(value) and announced(text, match.start(), match.end(), _CARD_WORDS)
+        # 13 digits with a 4 in front are also the bar codes of goods; few cards are that short
+        if (said and len(set(value)) > 1) or (len(value) >= 14 and check.card(value)):
+            yield Found("card", match.start(), match.end(), confidence=0.98 if said else 0.85)
 
 
 def _collected(text: str, start: int, limit: int) -> tuple[str, list[int]]:

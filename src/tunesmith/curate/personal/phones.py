@@ -26,7 +26,8 @@ _WORDS = re.compile(
     r"reach|ring\b|text me|06\b)"
 )
 _STRONG_WORDS = re.compile(
-    r"(?i)(?:\btel\b|phone|telef|\btél\b|télé|mobi|\bgsm|\bcell\b|\bcall\b|\bbel\b|\bbellen|bereikbaar|rufnummer|anruf|\bfax|"
+    r"(?i)(?:\btel\b|phone|telef|\btél\b|télé|mobi|\bgsm|\bcell\b|\bcall\b|\bbel\b|\bbellen|bereikbaar|"
+    r"rufnummer|anruf|\bfax|"
     r"whatsapp|\bsms\b|"
     r"portable|appele[rz]|handy|hotline|answering at|\b(?:desk|office|work|home|t|m) ?: ?$)"
 )
@@ -48,21 +49,26 @@ _NO_PHONE = re.compile(
 def phones(text: str, start: int, end: int, digits: int) -> Iterator[Found]:
     """Phone numbers in a stretch of numbers that stand together."""
     low, high = max(0, start - 3), end + 12
-    for form, confidence, alone in (
-        (_INTERNATIONAL, 0.96, True),
-        (_NORTH_AMERICAN, 0.7, True),
-        (_NATIONAL, 0.65, True),
-        (_ANNOUNCED, 0.6, False),
-    ):
-        if digits < 7:
-            return
+    for form, confidence in _forms(text, start, end, digits):
         for match in form.finditer(text, low, high):
             place, stop = _trimmed(text, *match.span())
-            value = [letter for letter in text[place:stop] if letter.isdigit()]
-            words, near = (_WORDS, 48) if alone else (_STRONG_WORDS, 32)
-            said = bool(words.search(text, max(0, place - near), place))
-            if _is_phone(text, place, stop, "".join(value), form, said or alone):
+            value = "".join(letter for letter in text[place:stop] if letter.isdigit())
+            if _is_phone(text, place, stop, value, form):
+                said = bool(_WORDS.search(text, max(0, place - 48), place))
                 yield Found("phone", place, stop, confidence=0.95 if said and confidence < 0.95 else confidence)
+
+
+def _forms(text: str, start: int, end: int, digits: int) -> Iterator[tuple[re.Pattern[str], float]]:
+    """The forms that are possible here, with their confidence: a quick look before the exact one."""
+    stretch = text[max(0, start - 2) : end]
+    if "+" in stretch or "00" in stretch:
+        yield _INTERNATIONAL, 0.96
+    if digits >= 10 and digits != end - start:
+        yield _NORTH_AMERICAN, 0.7
+    if digits >= 9 and "0" in stretch:
+        yield _NATIONAL, 0.65
+    if _STRONG_WORDS.search(text, max(0, start - 32), start):
+        yield _ANNOUNCED, 0.6
 
 
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
@@ -72,8 +78,8 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
     return start, end
 
 
-def _is_phone(text: str, start: int, end: int, value: str, form: re.Pattern[str], possible: bool) -> bool:
-    if not possible or len(set(value)) < 3 or _DATE.match(text, start):
+def _is_phone(text: str, start: int, end: int, value: str, form: re.Pattern[str]) -> bool:
+    if len(set(value)) < 3 or _DATE.match(text, start):
         return False
     if NOT_A_PERSON.search(text, max(0, start - 30), start) or _NO_PHONE.search(text, max(0, start - 24), start):
         return False

@@ -75,8 +75,9 @@ def _address(text: str, match: re.Match[str]) -> Iterator[Found]:
     # addresses of private networks, of examples and of the machine itself lead to nobody
     shared = address.is_loopback or address.is_unspecified or address.is_multicast or address.is_reserved
     if not shared:
+        private = address.is_private or address.is_link_local
         version = _VERSION.search(text, max(0, match.start() - 16), match.start())
-        yield Found("ip", *match.span(), confidence=0.4 if version or not address.is_global else 0.9)
+        yield Found("ip", *match.span(), confidence=0.4 if version or private else 0.9)
 
 
 # ---------------------------------------------------------------- dates of birth
