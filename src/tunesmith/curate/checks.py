@@ -32,7 +32,7 @@ from tunesmith.curate.measure import measure
 from tunesmith.curate.observe import Observer, Outcome, Setting
 from tunesmith.curate.overlap import OVERLAP, Overlap
 from tunesmith.curate.place import count
-from tunesmith.curate.privacy import PERSONAL, SECRETS, Personal, Secrets
+from tunesmith.curate.privacy import PERSONAL, SECRETS, Personal, Secrets, without_values
 from tunesmith.curate.turns import (
     EMPTY_ANSWERS,
     EMPTY_QUESTIONS,
@@ -100,7 +100,7 @@ def inspect(
         setting = replace(setting, measured=counted)
     corpus = Corpus(examples)
     found, outcomes = _observe(kinds, corpus, setting, emit)
-    findings = [finding for kind in kinds for finding in found[kind.name]]
+    findings = [without_values(finding) for kind in kinds for finding in found[kind.name]]
     rank = {"error": 0, "warning": 1, "info": 2}
     findings.sort(key=lambda finding: rank[finding.severity])
     dropped = too_long(corpus, setting) if setting.on_too_long == "drop" else []

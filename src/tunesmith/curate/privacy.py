@@ -21,7 +21,7 @@ from tunesmith.curate.personal.found import KINDS, Found
 from tunesmith.curate.personal.names import read_names
 from tunesmith.curate.personal.options import PersonalOptions, action_of, reason_of
 from tunesmith.curate.place import count
-from tunesmith.curate.redact import Place, Redaction, load_key, redaction, texts_of
+from tunesmith.curate.redact import Place, Redaction, load_key, redaction, texts_of, without_personal
 
 PERSONAL = "personal data"
 SECRETS = "secrets"
@@ -55,6 +55,16 @@ def _by_model(tagger: Tagger) -> Engine:
                 yield Found("name", start, end, engine="model", confidence=min(score, 0.94))
 
     return find
+
+
+def without_values(found: Finding) -> Finding:
+    """The finding of any check without personal values and secrets that it may quote from a row."""
+    if found.check in (PERSONAL, SECRETS):
+        return found  # made without them
+    message, evidence = without_personal(found.message), without_personal(found.evidence)
+    if (message, evidence) == (found.message, found.evidence):
+        return found
+    return found.model_copy(update={"message": message, "evidence": evidence})
 
 
 class Personal:

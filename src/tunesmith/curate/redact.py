@@ -8,6 +8,7 @@ import hmac
 import json
 import os
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -133,7 +134,7 @@ def _replacements(
         action = action_of(one.kind, policies)
         value = text[one.start : one.end]
         instead = pseudonym(one.kind, value, key) if action == "pseudonym" else mask(one.kind)
-        if strings is not None and not any(start < one.start and one.end < end for start, end in strings):
+        if strings is not None and not _inside(strings, one):
             instead = f'"{instead}"'  # a bare number in JSON: what stands there afterwards must be JSON as well
         yield one, action, instead
 
@@ -147,6 +148,12 @@ def _strings(text: str) -> list[tuple[int, int]] | None:
     except (ValueError, RecursionError):
         return None
     return [match.span() for match in _STRING.finditer(text)]
+
+
+def _inside(strings: Sequence[tuple[int, int]], one: Found) -> bool:
+    """Whether a string begins before and ends behind what was found; ``strings`` are in order."""
+    place = bisect_left(strings, (one.start, 0)) - 1
+    return place >= 0 and one.end < strings[place][1]
 
 
 def mask(kind: str) -> str:

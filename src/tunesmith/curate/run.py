@@ -27,6 +27,7 @@ from tunesmith.curate.measure import counted, kept_rows, select
 from tunesmith.curate.observe import Setting
 from tunesmith.curate.place import count
 from tunesmith.curate.read import open_reading
+from tunesmith.curate.redact import without_personal
 from tunesmith.curate.split import assign, must_have_rows
 
 if TYPE_CHECKING:
@@ -175,7 +176,9 @@ def examine(
     unreadable: list[DataError] = []
 
     def report(error: DataError) -> None:
-        unreadable.append(error)
+        # the words of an error may quote the row
+        what = without_personal(error.what)
+        unreadable.append(DataError(what, where=error.where, rule=error.rule, fix=error.fix))
         if len(unreadable) >= MAX_UNREADABLE:
             raise _together(unreadable)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -89,7 +90,11 @@ def without_overlaps(found: Iterable[Found], least: float = 0.0) -> list[Found]:
         key=lambda one: (-one.confidence, one.start - one.end, one.start),
     )
     kept: list[Found] = []
+    starts: list[int] = []
     for one in ranked:
-        if all(one.end <= other.start or other.end <= one.start for other in kept):
-            kept.append(one)
-    return sorted(kept, key=lambda one: one.start)
+        place = bisect_left(starts, one.start)
+        before_ends = place == 0 or kept[place - 1].end <= one.start
+        if before_ends and (place == len(kept) or one.end <= starts[place]):
+            kept.insert(place, one)
+            starts.insert(place, one.start)
+    return kept

@@ -79,7 +79,7 @@ class NameList:
 
     def __init__(self, names: Iterable[str]) -> None:
         self.entries = frozenset(
-            words for name in names if 0 < len(words := tuple(_WORD.findall(name.casefold()))) <= LONGEST
+            words for name in names if 0 < len(words := tuple(_WORD.findall(name.lower()))) <= LONGEST
         )
         self.first: dict[str, tuple[int, ...]] = {}
         for words in self.entries:
@@ -90,9 +90,9 @@ class NameList:
 
     def find(self, text: str) -> Iterator[Found]:
         """The longest entries that begin at each word."""
-        folded = text.casefold()
-        if len(folded) != len(text):  # ß and its like become longer; lower case keeps the places
-            folded = "".join(letter.lower() if len(letter.lower()) == 1 else letter for letter in text)
+        folded = text.lower()
+        if len(folded) != len(text):  # a few letters become two: those stay as they are
+            folded = "".join(small if len(small := letter.lower()) == 1 else letter for letter in text)
         spans = [match.span() for match in _WORD.finditer(folded)]
         words = [folded[start:end] for start, end in spans]
         skip = 0

@@ -73,7 +73,8 @@ def _address(text: str, match: re.Match[str]) -> Iterator[Found]:
     except ValueError:
         return
     # addresses of private networks, of examples and of the machine itself lead to nobody
-    shared = address.is_loopback or address.is_unspecified or address.is_multicast or address.is_reserved
+    shared = address.is_loopback or address.is_unspecified or address.is_multicast
+    shared = shared or (address.version == 4 and address.is_reserved)
     if not shared:
         private = address.is_private or address.is_link_local
         version = _VERSION.search(text, max(0, match.start() - 16), match.start())
