@@ -35,6 +35,7 @@ def test_a_data_set_and_its_card(tmp_path: Path) -> None:
     assert data.card.findings == ()
     assert {event.task for event in events if isinstance(event, Tick)} == {
         "reading a.jsonl",
+        "splitting rows",
         "counting tokens",
         "checking rows",
     }

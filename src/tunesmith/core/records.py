@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 SCHEMA_VERSION = 1
 
 Role = Literal["system", "user", "assistant", "tool"]
-Split = Literal["train", "validation", "test"]
+Split = Literal["train", "validation", "test", "vault"]
 
 
 class Record(BaseModel):
@@ -110,6 +110,8 @@ class Example(Record):
     Earlier assistant turns stand in ``messages`` and are trained too unless their weight is 0. A plain text is a row
     without messages whose target is a `Document`.
     ``id`` is a hash of the content (messages, tools, target), so equal rows have equal ids wherever they stand.
+    ``group`` and ``time`` are what the columns named by ``group_by`` and ``split_by_time`` say. A row whose split is
+    the vault is trained on and judged by nobody who does not ask for it by name.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -119,6 +121,8 @@ class Example(Record):
     source: Source = Source()
     licence: str = ""
     subject: str = ""
+    group: str = ""
+    time: str = ""
     split: Split | None = None
 
     @cached_property

@@ -1,15 +1,17 @@
 """Verb: raw rows become a checked, split data set."""
 
 from tunesmith.curate.checks import Inspection, inspect
-from tunesmith.curate.config import Config, DataSet, Dataset, DatasetSpec
+from tunesmith.curate.config import Config, DataSet, Dataset, DatasetSpec, compared_with
 from tunesmith.curate.demo import demo_rows, demo_schema
 from tunesmith.curate.lengths import TokenCounts
+from tunesmith.curate.options import Checks
 from tunesmith.curate.read import read, read_file, require_files
 from tunesmith.curate.report import CurationReport, summarise, write_report
 from tunesmith.curate.run import Examination, content_digest, examine, run
 from tunesmith.curate.split import must_have_rows
 
 __all__ = [
+    "Checks",
     "Config",
     "CurationReport",
     "DataSet",
@@ -18,6 +20,7 @@ __all__ = [
     "Examination",
     "Inspection",
     "TokenCounts",
+    "compared_with",
     "content_digest",
     "demo_rows",
     "demo_schema",

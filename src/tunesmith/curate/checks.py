@@ -15,8 +15,13 @@ from tunesmith.core.events import Emit, Tick, ignore
 from tunesmith.core.protocols import Progress
 from tunesmith.core.records import Example, Finding
 from tunesmith.curate.conflicts import CONFLICTS, Conflicts
+from tunesmith.curate.controls import CONTROL, ControlTokens
 from tunesmith.curate.corpus import Corpus
-from tunesmith.curate.duplicates import COPIES, Copies
+from tunesmith.curate.diversity import DIVERSITY, REPRESENTATIVE, Diversity, LikeProduction
+from tunesmith.curate.duplicates import COPIES, NEAR, Copies, NearDuplicates
+from tunesmith.curate.faithful import FAITHFUL, Unfaithful
+from tunesmith.curate.form import FORM, FormOfAnswers
+from tunesmith.curate.labels import LABELS, LabelErrors
 from tunesmith.curate.lengths import (
     RENDERING,
     TOO_LONG,
@@ -30,9 +35,13 @@ from tunesmith.curate.lengths import (
 )
 from tunesmith.curate.measure import measure
 from tunesmith.curate.observe import Observer, Outcome, Setting
-from tunesmith.curate.overlap import OVERLAP, Overlap
+from tunesmith.curate.overlap import CONTAMINATION, OVERLAP, Contamination, Overlap
 from tunesmith.curate.place import count
-from tunesmith.curate.privacy import PERSONAL, SECRETS, Personal, Secrets, without_values
+from tunesmith.curate.privacy import PERSONAL, SECRETS, Personal, Secrets
+from tunesmith.curate.quotes import Quotes
+from tunesmith.curate.semantic import SEMANTIC, SemanticDuplicates
+from tunesmith.curate.style import STYLE, Style
+from tunesmith.curate.tools import TOOLS, ToolCalls
 from tunesmith.curate.turns import (
     EMPTY_ANSWERS,
     EMPTY_QUESTIONS,
@@ -57,16 +66,27 @@ class CheckKind:
 
 CHECKS: tuple[CheckKind, ...] = (
     CheckKind(COPIES, Copies),
+    CheckKind(NEAR, NearDuplicates, before_training=False),
+    CheckKind(SEMANTIC, SemanticDuplicates, before_training=False),
     CheckKind(CONFLICTS, Conflicts),
     CheckKind(EMPTY_ANSWERS, each_row(empty_answers)),
     CheckKind(EMPTY_QUESTIONS, each_row(empty_questions)),
     CheckKind(ROLE_ORDER, each_row(wrong_order)),
+    CheckKind(TOOLS, ToolCalls),
+    CheckKind(CONTROL, ControlTokens),
     CheckKind(RENDERING, Rendering),
     CheckKind(TRAINED, Trained),
     CheckKind(TOO_LONG, Lengths),
     CheckKind(OVERLAP, Overlap),
     CheckKind(PERSONAL, Personal),
     CheckKind(SECRETS, Secrets),
+    CheckKind(DIVERSITY, Diversity, before_training=False),
+    CheckKind(REPRESENTATIVE, LikeProduction, before_training=False),
+    CheckKind(CONTAMINATION, Contamination, before_training=False),
+    CheckKind(FORM, FormOfAnswers),
+    CheckKind(FAITHFUL, Unfaithful, before_training=False),
+    CheckKind(LABELS, LabelErrors, before_training=False),
+    CheckKind(STYLE, Style, before_training=False),
 )
 
 
@@ -99,15 +119,15 @@ def inspect(
         counted = measure(examples, setting.renderer, setting.max_length, _ticks(emit, "counting tokens"))
         setting = replace(setting, measured=counted)
     corpus = Corpus(examples)
-    found, outcomes = _observe(kinds, corpus, setting, emit)
-    findings = [without_values(finding) for kind in kinds for finding in found[kind.name]]
+    found, outcomes, quotes = _observe(kinds, corpus, setting, emit)
+    findings = [quotes.finding(finding) for kind in kinds for finding in found[kind.name]]
     rank = {"error": 0, "warning": 1, "info": 2}
     findings.sort(key=lambda finding: rank[finding.severity])
     dropped = too_long(corpus, setting) if setting.on_too_long == "drop" else []
     return Inspection(
         findings=tuple(findings),
         checks=tuple(_line(kind, found[kind.name], outcomes[kind.name], len(corpus)) for kind in kinds),
-        figures={name: outcome.figures for name, outcome in outcomes.items() if outcome.figures},
+        figures={name: quotes.figures(name, outcome.figures) for name, outcome in outcomes.items() if outcome.figures},
         tokens=token_counts(setting.measured) if setting.measured else None,
         left_out=frozenset(corpus.examples[number].id for number in dropped),
     )
@@ -115,8 +135,8 @@ def inspect(
 
 def _observe(
     kinds: Sequence[CheckKind], corpus: Corpus, setting: Setting, emit: Emit
-) -> tuple[dict[str, list[Finding]], dict[str, Outcome]]:
-    """Findings and outcome of each check, by its name."""
+) -> tuple[dict[str, list[Finding]], dict[str, Outcome], Quotes]:
+    """Findings and outcome of each check, by its name, and what takes the values of rows out of their words."""
     observers = {kind.name: kind.begin(setting) for kind in kinds}
     found: dict[str, list[Finding]] = {name: [] for name in observers}
     progress = _ticks(emit, "checking rows")
@@ -129,7 +149,7 @@ def _observe(
     for name, observer in observers.items():
         outcomes[name] = observer.finish(corpus, _ticks(emit, f"checking: {name}"))
         found[name] += outcomes[name].findings
-    return found, outcomes
+    return found, outcomes, Quotes(corpus, found, observers)
 
 
 def _ticks(emit: Emit, task: str) -> Progress:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
@@ -21,7 +22,7 @@ from tunesmith.curate.personal.found import KINDS, Found
 from tunesmith.curate.personal.names import read_names
 from tunesmith.curate.personal.options import PersonalOptions, action_of, reason_of
 from tunesmith.curate.place import count
-from tunesmith.curate.redact import Place, Redaction, load_key, redaction, texts_of, without_personal
+from tunesmith.curate.redact import Place, Redaction, load_key, redaction, texts_of
 
 PERSONAL = "personal data"
 SECRETS = "secrets"
@@ -57,16 +58,6 @@ def _by_model(tagger: Tagger) -> Engine:
     return find
 
 
-def without_values(found: Finding) -> Finding:
-    """The finding of any check without personal values and secrets that it may quote from a row."""
-    if found.check in (PERSONAL, SECRETS):
-        return found  # made without them
-    message, evidence = without_personal(found.message), without_personal(found.evidence)
-    if (message, evidence) == (found.message, found.evidence):
-        return found
-    return found.model_copy(update={"message": message, "evidence": evidence})
-
-
 class Personal:
     """Personal values in all turns and in the arguments of tool calls."""
 
@@ -86,6 +77,8 @@ class Personal:
         self.values: Counter[str] = Counter()
         self.rows: Counter[str] = Counter()
         self.sample: list[tuple[int, int]] = []
+        self.hits = array("q")
+        """Numbers of the rows that hold something."""
 
     def see(self, row: Row) -> Iterable[Finding]:
         """At most one finding for a row: the worst of its policies decides."""
@@ -93,6 +86,8 @@ class Personal:
         done = redaction(row.example, self.options.policies, self.key, self.detector)
         self.values.update(done.counts)
         self.rows.update(done.counts.keys())
+        if done.counts:
+            self.hits.append(row.number)
         counts = Counter(done.counts)
         for kind in done.counts:
             if action_of(kind, self.options.policies) == "keep":
@@ -197,24 +192,25 @@ class Secrets:
 
     def __init__(self, setting: Setting) -> None:
         self.detector = Detector()
-        self.found: list[int] = []
+        self.hits = array("q")
+        """Numbers of the rows with a secret."""
         self.kinds: Counter[str] = Counter()
         self.hash = hashlib.blake2b(digest_size=32)
 
     def see(self, row: Row) -> Iterable[Finding]:
         """Nothing yet: the salt of the hashes comes from all rows."""
         hit = False
-        for place in self._texts(row.example):
+        for place in self.texts(row.example):
             self.hash.update(place.text.encode("utf-8", "surrogatepass"))
             hit = bool(self.detector.find_secrets(place.text)) or hit
         if hit:
-            self.found.append(row.number)
+            self.hits.append(row.number)
         return ()
 
     def finish(self, corpus: Corpus, progress: Progress | None) -> Outcome:
         """A finding for each row with a secret."""
         salt = self.hash.digest()
-        findings = [self._finding(corpus[number].example, salt) for number in self.found]
+        findings = [self._finding(corpus[number].example, salt) for number in self.hits]
         kinds = {secrets.TITLES[kind]: number for kind, number in sorted(self.kinds.items())}
         figures = {"kinds": kinds, "forms": len(secrets.SECRETS)} if kinds else {}
         return Outcome(findings=findings, figures=figures)
@@ -222,7 +218,7 @@ class Secrets:
     def _finding(self, example: Example, salt: bytes) -> Finding:
         titles: Counter[str] = Counter()
         parts = []
-        for place in self._texts(example):
+        for place in self.texts(example):
             for one in self.detector.find_secrets(place.text):
                 titles[secrets.TITLES[one.kind]] += 1
                 self.kinds[one.kind] += 1
@@ -238,7 +234,9 @@ class Secrets:
             action=put_aside(example.source),
         )
 
-    def _texts(self, example: Example) -> Sequence[Place]:
+    @staticmethod
+    def texts(example: Example) -> Sequence[Place]:
+        """Every text that may hold a secret: those of the turns, and the descriptions of tools."""
         places = list(texts_of(example))
         if example.tools:
             places.append(Place(-1, None, json.dumps(list(example.tools), ensure_ascii=False)))

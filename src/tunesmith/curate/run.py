@@ -5,30 +5,30 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunesmith.core.artifacts import DatasetCard
 from tunesmith.core.errors import DataError
 from tunesmith.core.events import Emit, Note, Tick, ignore
-from tunesmith.core.protocols import Progress, Renderer
+from tunesmith.core.protocols import Progress, Renderer, Tagger
 from tunesmith.core.records import Example, Finding, Source, digest_of
 from tunesmith.core.rows import TokenRows
 from tunesmith.core.spool import Spool
 from tunesmith.core.store import Workspace
 from tunesmith.curate.checks import Inspection, inspect
-from tunesmith.curate.config import Config, DataSet, Dataset
+from tunesmith.curate.config import Config, DataSet, Dataset, DatasetSpec
 from tunesmith.curate.corpus import Chosen, Placed
 from tunesmith.curate.files import text_files
 from tunesmith.curate.lengths import CUT
 from tunesmith.curate.measure import counted, kept_rows, select
 from tunesmith.curate.observe import Setting
 from tunesmith.curate.place import count
-from tunesmith.curate.read import open_reading
-from tunesmith.curate.redact import without_personal
-from tunesmith.curate.split import assign, must_have_rows
+from tunesmith.curate.quotes import error_without_values, findings_without_values
+from tunesmith.curate.read import Reading, open_reading
+from tunesmith.curate.split import must_have_rows, place
 
 if TYPE_CHECKING:
     from tunesmith.text.shards import Shard
@@ -89,6 +89,7 @@ def run(
     emit: Emit = ignore,
     context: int | None = None,
     workspace: Workspace | None = None,
+    tagger: Tagger | None = None,
 ) -> Dataset:
     """The data set that a configuration describes: read, split by content, checked.
 
@@ -99,12 +100,13 @@ def run(
         emit: receives progress.
         context: longest row that the model could take, in tokens; for advice.
         workspace: where the tokenised rows are kept, and found again at the next start.
+        tagger: the model of names, where one is configured.
 
     Raises:
         DataError: a file or a row cannot be read, a finding at error level stands (the worst are listed), or a split
             gets no row.
     """
-    found = examine(config, renderer, max_length, emit, context, workspace, training=True)
+    found = examine(config, renderer, max_length, emit, context, workspace, training=True, tagger=tagger)
     if found.unreadable:
         raise _together(found.unreadable)
     findings = found.findings
@@ -162,10 +164,11 @@ def examine(
     workspace: Workspace | None = None,
     *,
     training: bool = False,
+    tagger: Tagger | None = None,
 ) -> Examination:
     """Read and check everything, and judge nothing: errors of rows come back in the result.
 
-    ``training``: only the checks that run before every training.
+    ``training``: only the checks that run before every training. ``tagger``: the configured model of names.
 
     Raises:
         DataError: a file cannot be read at all, or ``MAX_UNREADABLE`` of its rows cannot.
@@ -176,16 +179,17 @@ def examine(
     unreadable: list[DataError] = []
 
     def report(error: DataError) -> None:
-        # the words of an error may quote the row
-        what = without_personal(error.what)
-        unreadable.append(DataError(what, where=error.where, rule=error.rule, fix=error.fix))
+        unreadable.append(error_without_values(error))
         if len(unreadable) >= MAX_UNREADABLE:
             raise _together(unreadable)
 
     examples: Spool[Example] = Spool(Example)
+    named = {"group": config.group_by, "time": config.split_by_time}
+    labels = {field: column for field, column in named.items() if column}
     ends = [0]
     for spec in config.datasets:
-        reading = open_reading(spec, report=report, progress=_ticks(emit, f"reading {Path(spec.path).name}"))
+        ticks = _ticks(emit, f"reading {Path(spec.path).name}")
+        reading = _opened(spec, report=report, progress=ticks, labels=labels)
         formats[spec.path], unused[spec.path] = reading.format, reading.unused
         for example in reading.examples:
             examples.append(example)
@@ -204,11 +208,21 @@ def examine(
         context=context,
         measured=counted(shards) if shards else None,
         has_splits=True,
+        tagger=tagger,
     )
-    placed = Placed(examples, assign(examples, config))
+    assigned = place(examples, config, _ticks(emit, "splitting rows"))
+    placed = Placed(examples, assigned.splits)
     inspection = inspect(placed, setting, emit, training=training)
+    inspection = replace(inspection, findings=(*inspection.findings, *findings_without_values(assigned.findings)))
     rows = tuple(end - start for start, end in pairwise(ends))
     return Examination(placed, formats, sources, inspection, unused, tuple(unreadable), rows, shards)
+
+
+def _opened(spec: DatasetSpec, **how: Any) -> Reading:
+    try:
+        return open_reading(spec, **how)
+    except DataError as error:
+        raise error_without_values(error) from None
 
 
 def content_digest(path: Path) -> str:
@@ -243,7 +257,7 @@ def _together(errors: Sequence[DataError]) -> DataError:
     others = ", ".join(error.where for error in errors[1:4]) + (", …" if len(errors) > 4 else "")
     more = "at least " if len(errors) >= MAX_UNREADABLE else ""
     what = f"{first.what}\n  ({more}{count(len(errors) - 1, 'more row')} cannot be read: {others})"
-    return DataError(what, where=first.where, rule=first.rule, fix=first.fix)
+    return DataError(what, where=first.where, rule=first.rule, fix=first.fix, code=first.code)
 
 
 def _refusal(errors: Sequence[Finding], rows: int) -> DataError:

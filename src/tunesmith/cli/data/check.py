@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from tunesmith.core.artifacts import Check
+    from tunesmith.core.protocols import Tagger
     from tunesmith.core.records import Finding
-    from tunesmith.curate import CurationReport, Examination
+    from tunesmith.curate import Config, CurationReport, Examination
 
 OutOption = Annotated[
     Path, typer.Option("--out", help="Folder for findings.jsonl, curation_report.json and curation.html.")
@@ -42,6 +43,10 @@ def check(
     max_length: Annotated[int | None, typer.Option("--max-length", min=1, help="Longest row in tokens.")] = None,
     format: FormatOption = "auto",
     column: ColumnOption = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option("--against", help="File of another evaluation that no row may give away; may be repeated."),
+    ] = None,
     out: OutOption = Path("data-check"),
     set: SetOption = None,
     json: JsonOption = False,
@@ -51,7 +56,9 @@ def check(
         from tunesmith import curate
 
         asked = request(console, files, model, max_length, format, column or [], set or [])
-        found = curate.examine(asked.config, asked.renderer, asked.max_length, console.emit, asked.context)
+        config = curate.compared_with(asked.config, against or [])
+        tagger = _tagger(config)
+        found = curate.examine(config, asked.renderer, asked.max_length, console.emit, asked.context, tagger=tagger)
         findings = [*found.findings, *([] if found.unreadable else _too_few_rows(found, asked))]
         errors = sum(finding.severity == "error" for finding in findings)
         report = curate.summarise(found, asked.config, findings)
@@ -62,6 +69,15 @@ def check(
             raise typer.Exit(max(console.fail(error) for error in found.unreadable))
         if errors:
             raise typer.Exit(1)
+
+
+def _tagger(config: Config) -> Tagger | None:
+    """The model of names, where one is configured; nothing heavy is imported otherwise."""
+    if not config.checks.personal.ner_model:
+        return None
+    from tunesmith import lifecycle
+
+    return lifecycle.tagger_for(config)
 
 
 def _too_few_rows(found: Examination, asked: Request) -> Iterator[Finding]:
