@@ -188,8 +188,7 @@ def examine(
     labels = {field: column for field, column in named.items() if column}
     ends = [0]
     for spec in config.datasets:
-        ticks = _ticks(emit, f"reading {Path(spec.path).name}")
-        reading = _opened(spec, report=report, progress=ticks, labels=labels)
+        reading = _opened(spec, report=report, progress=_ticks(emit, f"reading {Path(spec.path).name}"), labels=labels)
         formats[spec.path], unused[spec.path] = reading.format, reading.unused
         for example in reading.examples:
             examples.append(example)
