@@ -19,6 +19,7 @@ from tunesmith.cli.data.request import (
     Request,
     request,
     styled,
+    tagger_of,
 )
 
 if TYPE_CHECKING:
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from tunesmith.core.artifacts import Check
-    from tunesmith.core.protocols import Tagger
     from tunesmith.core.records import Finding
-    from tunesmith.curate import Config, CurationReport, Examination
+    from tunesmith.curate import CurationReport, Examination
 
 OutOption = Annotated[
     Path, typer.Option("--out", help="Folder for findings.jsonl, curation_report.json and curation.html.")
@@ -57,7 +57,7 @@ def check(
 
         asked = request(console, files, model, max_length, format, column or [], set or [])
         config = curate.compared_with(asked.config, against or [])
-        tagger = _tagger(config)
+        tagger = tagger_of(config)
         found = curate.examine(config, asked.renderer, asked.max_length, console.emit, asked.context, tagger=tagger)
         findings = [*found.findings, *([] if found.unreadable else _too_few_rows(found, asked))]
         errors = sum(finding.severity == "error" for finding in findings)
@@ -69,15 +69,6 @@ def check(
             raise typer.Exit(max(console.fail(error) for error in found.unreadable))
         if errors:
             raise typer.Exit(1)
-
-
-def _tagger(config: Config) -> Tagger | None:
-    """The model of names, where one is configured; nothing heavy is imported otherwise."""
-    if not config.checks.personal.ner_model:
-        return None
-    from tunesmith import lifecycle
-
-    return lifecycle.tagger_for(config)
 
 
 def _too_few_rows(found: Examination, asked: Request) -> Iterator[Finding]:

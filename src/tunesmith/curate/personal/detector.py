@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,13 +31,15 @@ _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
 _WORD = re.compile(r"[^\W\d_]+")
+_NO_WORD = str.maketrans(dict.fromkeys(string.punctuation + string.digits, " "))
 
 
 def rules(text: str) -> Iterator[Found]:
     """Everything that our own rules find."""
     parts = runs(text)
     # one set of words serves all rules that need a word: hundreds of searches for words would cost more
-    words = frozenset(_WORD.findall(text.lower()))
+    lowered = text.lower()
+    words = frozenset(lowered.translate(_NO_WORD).split() if text.isascii() else _WORD.findall(lowered))
     if "@" in text or ("at" in words and ("[" in text or "(" in text or "{" in text)):
         yield from emails(text)
     yield from introduced(text, words)

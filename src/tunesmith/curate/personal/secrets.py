@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from tunesmith.curate.personal.found import Found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Secret:
     """A kind of secret: words of which one must stand in the text, its form, and the least entropy (bits a letter).
 
@@ -282,15 +282,19 @@ _MASKED = re.compile(r"(?i)x{5}|\.\.\.|<|\*{4}|\{\{|\$\{|_here|your[_\-]")
 _CODE = re.compile(r"^[A-Za-z_.]+$|[()]|^\w+(?:\.\w+)+$|^[A-Z_]+$|^[a-z_\-]+$")
 
 
+_NEAR = tuple((hint, secret) for secret in SECRETS if not secret.apart for hint in secret.hints)
+_APART = tuple((hint, secret) for secret in SECRETS if secret.apart for hint in secret.hints)
+
+
 def secrets(text: str) -> Iterator[Found]:
     """Every secret of a text."""
-    long = "\n".join([word for word in text.split() if len(word) >= _LONG])
+    long = "\n".join([word for word in text.split() if len(word) >= _LONG and not word.isalpha()])
     if not long and not any(mark in text for mark in _SHORT):
         return
+    possible = [secret for hint, secret in _NEAR if hint in long]
     lowered = text.lower()
-    for secret in SECRETS:
-        if not any(hint in (lowered if secret.apart else long) for hint in secret.hints):
-            continue
+    possible += [secret for hint, secret in _APART if hint in lowered]
+    for secret in dict.fromkeys(possible):
         for match in secret.form.finditer(text):
             named = "value" in secret.form.groupindex and match.group("value") is not None
             group: str | int = "value" if named else 0
