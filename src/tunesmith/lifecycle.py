@@ -28,7 +28,7 @@ from tunesmith.core.artifacts import AdapterCard, Estimate, Machine, Release, Re
 from tunesmith.core.config import Settings
 from tunesmith.core.errors import DataError
 from tunesmith.core.events import Emit, Note, RowLoss, Stage, ignore
-from tunesmith.core.protocols import Sampler
+from tunesmith.core.protocols import Sampler, Tagger
 from tunesmith.core.records import Example, TokenizedExample
 from tunesmith.core.store import Workspace
 from tunesmith.model.resolve import CARD, Subject, context_of, resolve_model, resolve_subject
@@ -166,8 +166,22 @@ def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Pr
     emit(Stage(title="data", detail=", ".join(s.path for s in settings.stage("data", curate.Config).datasets)))
     longest = int(settings.stage("train", training.Config).max_length)
     data = settings.stage("data", curate.Config)
-    dataset = curate.run(data, renderer, longest, emit, context_of(folder), workspace)
+    dataset = curate.run(data, renderer, longest, emit, context_of(folder), workspace, tagger_for(data))
     return Project(settings, workspace, folder, renderer, dataset, emit)
+
+
+def tagger_for(data: curate.Config) -> Tagger | None:
+    """The model that finds names of persons, where the checks of the data configure one.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    folder = data.checks.personal.ner_model
+    if not folder:
+        return None
+    from tunesmith.model.tagger import load_tagger
+
+    return load_tagger(Path(folder).expanduser())
 
 
 def _require_files(settings: Settings) -> None:

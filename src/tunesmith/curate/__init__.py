@@ -27,6 +27,7 @@ from tunesmith.curate.history import chosen_entries, kept_by, repair, restore
 from tunesmith.curate.importing import SHAPES, Import, read_import, wanted
 from tunesmith.curate.lengths import TokenCounts
 from tunesmith.curate.lineage import Lineage, keep_rows, trace
+from tunesmith.curate.options import Checks
 from tunesmith.curate.read import read, read_file, require_files
 from tunesmith.curate.repair import Decision, decide, proposed
 from tunesmith.curate.report import CurationReport, summarise, write_report
@@ -47,6 +48,7 @@ __all__ = [
     "AuditDecision",
     "AuditResult",
     "CardNotes",
+    "Checks",
     "Config",
     "CurationReport",
     "DataCard",

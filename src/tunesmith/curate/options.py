@@ -12,6 +12,7 @@ from tunesmith.curate.faithful import FaithfulOptions
 from tunesmith.curate.form import FormOptions
 from tunesmith.curate.labels import LabelOptions
 from tunesmith.curate.overlap import OverlapOptions
+from tunesmith.curate.personal.options import PersonalOptions
 from tunesmith.curate.semantic import SemanticOptions
 from tunesmith.curate.style import StyleOptions
 from tunesmith.curate.synthetic import SyntheticOptions
@@ -20,6 +21,7 @@ from tunesmith.curate.synthetic import SyntheticOptions
 class Checks(Record):
     """What the checks look for, under the name of each check."""
 
+    personal: PersonalOptions = Field(default=PersonalOptions(), description="Personal data: policies and engines.")
     diversity: DiversityOptions = Field(default=DiversityOptions(), description="How varied the rows are.")
     like_production: ProductionOptions = Field(
         default=ProductionOptions(), description="Whether the rows look like what is asked in production."
