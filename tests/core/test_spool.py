@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tunesmith.core.beside import Beside
+from tunesmith.core.events import ignore
 from tunesmith.core.records import Record
 from tunesmith.core.spool import Spool
 
@@ -32,5 +34,24 @@ def test_memory_and_file_give_the_same_records(in_memory: int) -> None:
 
 
 def test_objects_leave_memory_beyond_the_limit() -> None:
-    assert Spool(Note, notes(500), 1_000)._records == []
-    assert len(Spool(Note, notes(500))._records) == 500
+    assert Spool(Note, notes(500), 1_000)._items == []
+    assert len(Spool(Note, notes(500))._items) == 500
+
+
+@pytest.mark.parametrize("in_memory", [0, 100, 1 << 20])
+def test_texts_come_back_as_they_were(in_memory: int) -> None:
+    texts = ["", "é" * 50, "a\ud800b", "x" * 3_000_000, "\n"]
+    stored = Spool(str, texts, in_memory)
+    assert list(stored) == texts
+    assert [stored[-1], stored[3], *stored[:2]] == ["\n", texts[3], *texts[:2]]
+
+
+def test_a_forked_process_reads_without_moving_the_place_of_this_one() -> None:
+    stored = Spool(str, (str(i) for i in range(2000)), 0)
+    read = iter(stored)
+    assert next(read) == "0"
+    with Beside(lambda tell: stored[1500]) as beside:
+        assert [next(read), stored[7]] == ["1", "7"]
+        assert beside.result(ignore) == "1500"
+    stored.append("more")
+    assert (stored[2000], stored[3]) == ("more", "3")

@@ -25,6 +25,9 @@ from tunesmith.curate.demo import demo_rows, demo_schema
 from tunesmith.curate.diff import DataDiff, Difference, diff
 from tunesmith.curate.history import chosen_entries, kept_by, repair, restore
 from tunesmith.curate.importing import SHAPES, Import, read_import, wanted
+from tunesmith.curate.lab.selftest import FEWEST as FEWEST_PLANTABLE
+from tunesmith.curate.lab.selftest import TrialResult, plantable, selftest
+from tunesmith.curate.lab.selftest import to_markdown as trials_page
 from tunesmith.curate.lengths import TokenCounts
 from tunesmith.curate.lineage import Lineage, keep_rows, trace
 from tunesmith.curate.options import Checks
@@ -41,6 +44,7 @@ from tunesmith.curate.written import write_examples
 
 __all__ = [
     "ASSIGNMENT",
+    "FEWEST_PLANTABLE",
     "METHODS",
     "MISSING",
     "REASONS",
@@ -68,6 +72,7 @@ __all__ = [
     "SynthOptions",
     "Synthesis",
     "TokenCounts",
+    "TrialResult",
     "audit_page",
     "audit_result",
     "audit_texts",
@@ -90,6 +95,7 @@ __all__ = [
     "kept_by",
     "must_have_rows",
     "place_rows",
+    "plantable",
     "proposed",
     "read",
     "read_file",
@@ -101,12 +107,14 @@ __all__ = [
     "require_files",
     "restore",
     "run",
+    "selftest",
     "stem_of",
     "summarise",
     "synthesise",
     "to_croissant",
     "to_markdown",
     "trace",
+    "trials_page",
     "undecided",
     "version_of",
     "wanted",

@@ -6,11 +6,13 @@ A check that cannot run says "not checked", never "passed". Errors stop training
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tunesmith.core.artifacts import Check
+from tunesmith.core.beside import Beside
+from tunesmith.core.cores import choose_threads
 from tunesmith.core.events import Emit, Tick, ignore
 from tunesmith.core.protocols import Progress
 from tunesmith.core.records import Example, Finding
@@ -55,6 +57,9 @@ from tunesmith.curate.turns import (
 
 _TICK = 256
 
+MANY = 5000
+"""Rows from which a second process is worth its start."""
+
 
 @dataclass(frozen=True)
 class CheckKind:
@@ -63,12 +68,14 @@ class CheckKind:
     name: str
     begin: Callable[[Setting], Observer]
     before_training: bool = True
+    beside: bool = False
+    """Whether it may run in a second process: the checks that compare all rows with all."""
 
 
 CHECKS: tuple[CheckKind, ...] = (
     CheckKind(COPIES, Copies),
-    CheckKind(NEAR, NearDuplicates, before_training=False),
-    CheckKind(SEMANTIC, SemanticDuplicates, before_training=False),
+    CheckKind(NEAR, NearDuplicates, before_training=False, beside=True),
+    CheckKind(SEMANTIC, SemanticDuplicates, before_training=False, beside=True),
     CheckKind(CONFLICTS, Conflicts),
     CheckKind(EMPTY_ANSWERS, each_row(empty_answers)),
     CheckKind(EMPTY_QUESTIONS, each_row(empty_questions)),
@@ -84,7 +91,7 @@ CHECKS: tuple[CheckKind, ...] = (
     CheckKind(SECRETS, Secrets),
     CheckKind(DIVERSITY, Diversity, before_training=False),
     CheckKind(REPRESENTATIVE, LikeProduction, before_training=False),
-    CheckKind(CONTAMINATION, Contamination, before_training=False),
+    CheckKind(CONTAMINATION, Contamination, before_training=False, beside=True),
     CheckKind(FORM, FormOfAnswers),
     CheckKind(FAITHFUL, Unfaithful, before_training=False),
     CheckKind(LABELS, LabelErrors, before_training=False),
@@ -105,7 +112,12 @@ class Inspection:
 
 
 def inspect(
-    examples: Sequence[Example], setting: Setting, emit: Emit = ignore, *, training: bool = False
+    examples: Sequence[Example],
+    setting: Setting,
+    emit: Emit = ignore,
+    *,
+    training: bool = False,
+    only: Collection[str] | None = None,
 ) -> Inspection:
     """Findings, the table of checks, and the token counts of the rows.
 
@@ -115,8 +127,10 @@ def inspect(
             tokens are counted here.
         emit: receives progress.
         training: only the checks that run before every training.
+        only: only the checks of these names.
     """
     kinds = [kind for kind in CHECKS if kind.before_training or not training]
+    kinds = kinds if only is None else [kind for kind in kinds if kind.name in only]
     if setting.renderer and setting.measured is None:
         counted = measure(examples, setting.renderer, setting.max_length, _ticks(emit, "counting tokens"))
         setting = replace(setting, measured=counted)
@@ -139,13 +153,37 @@ def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda finding: rank[finding.severity]))
 
 
+_Seen = tuple[dict[str, list[Finding]], dict[str, Outcome]]
+"""Findings and outcome of each check, by its name."""
+
+
 def _observe(
     kinds: Sequence[CheckKind], corpus: Corpus, setting: Setting, emit: Emit
 ) -> tuple[dict[str, list[Finding]], dict[str, Outcome], Quotes]:
-    """Findings and outcome of each check, by its name, and what takes the values of rows out of their words."""
-    observers = {kind.name: kind.begin(setting) for kind in kinds}
-    found: dict[str, list[Finding]] = {name: [] for name in observers}
-    progress = _ticks(emit, "checking rows")
+    """Findings and outcome of each check, by its name, and what takes the values of rows out of their words.
+
+    Where rows are many and cores are more than one, the checks that compare all rows run in a process of their own.
+    """
+    apart = [kind for kind in kinds if kind.beside]
+    own = [kind for kind in kinds if not kind.beside]
+    can_fork = bool(apart) and bool(own) and len(corpus) >= MANY and choose_threads()[0] > 1
+    for kind in apart:  # options that cannot be followed are refused here, where the caller sees it, and at once
+        kind.begin(setting)
+
+    def compare(tell: Emit) -> _Seen:
+        return _looked(apart, {kind.name: kind.begin(setting) for kind in apart}, corpus, tell)
+
+    observers = {kind.name: kind.begin(setting) for kind in own}
+    with Beside(compare, can_fork=can_fork) as beside:
+        found, outcomes = _looked(own, observers, corpus, emit)
+        more_found, more_outcomes = beside.result(emit) if apart else ({}, {})
+    return found | more_found, outcomes | more_outcomes, Quotes(corpus, found | more_found, observers)
+
+
+def _looked(kinds: Sequence[CheckKind], observers: Mapping[str, Observer], corpus: Corpus, emit: Emit) -> _Seen:
+    """One pass over the rows, then each check's last word."""
+    found: dict[str, list[Finding]] = {kind.name: [] for kind in kinds}
+    progress = _ticks(emit, "comparing rows" if kinds and kinds[0].beside else "checking rows")
     for row in corpus:
         for name, observer in observers.items():
             found[name] += observer.see(row)
@@ -153,9 +191,10 @@ def _observe(
             progress(row.number + 1, len(corpus))
     outcomes = {}
     for name, observer in observers.items():
-        outcomes[name] = observer.finish(corpus, _ticks(emit, f"checking: {name}"))
-        found[name] += outcomes[name].findings
-    return found, outcomes, Quotes(corpus, found, observers)
+        outcome = observer.finish(corpus, _ticks(emit, f"checking: {name}"))
+        found[name] += outcome.findings
+        outcomes[name] = replace(outcome, findings=())
+    return found, outcomes
 
 
 def _ticks(emit: Emit, task: str) -> Progress:

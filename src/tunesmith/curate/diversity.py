@@ -102,12 +102,11 @@ class Diversity:
 
     def see(self, row: Row) -> Iterable[Finding]:
         """Count; nothing is said about one row."""
-        asked = row.question or row.answer
-        self._sample.add(normalise(asked))
+        self._sample.add(row.asked or row.answered)
         self._files[row.example.source.path] += 1
         self._turns[len(row.example.messages)] += 1
         if row.number % self._every(row.number) == 0:
-            words = normalise(row.answer).split()
+            words = row.answered.split()
             for n in (1, 2, 3):
                 grams = [hash(tuple(words[i : i + n])) for i in range(len(words) - n + 1)]
                 self._grams[n - 1].update(grams)
@@ -117,7 +116,7 @@ class Diversity:
     @staticmethod
     def _every(number: int) -> int:
         """Every row at first, then ever fewer, so that the sets stay small."""
-        return 1 << max(0, (number // 20_000).bit_length() - 1)
+        return 1 << max(0, (number // 5_000).bit_length() - 1)
 
     def finish(self, corpus: Corpus, progress: Progress | None) -> Outcome:
         """The clusters, and the numbers."""

@@ -10,10 +10,10 @@ from pydantic import Field
 
 from tunesmith.core.protocols import Progress
 from tunesmith.core.records import Finding, Record
+from tunesmith.core.spool import Spool
 from tunesmith.curate.corpus import Corpus, Row
 from tunesmith.curate.near import THRESHOLD, Cluster, Near, near_duplicates
 from tunesmith.curate.observe import Outcome, Setting, finding, places, put_aside
-from tunesmith.curate.texts import Texts
 
 COPIES = "exact duplicates"
 NEAR = "near duplicates"
@@ -76,7 +76,7 @@ class NearDuplicates:
 
     def __init__(self, setting: Setting) -> None:
         self._threshold = setting.options.near_duplicates.threshold
-        self._texts = Texts()
+        self._texts = Spool(str)
         self._numbers = array("q")
         self._seen: set[int] = set()
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import overload
 
 from tunesmith.core.records import Source
+from tunesmith.core.spool import Spool
 from tunesmith.curate.choices import choice_key
 from tunesmith.curate.corpus import Row, said
 from tunesmith.curate.near import Tell, near_duplicates
 from tunesmith.curate.runs import COMMON, longest_runs
-from tunesmith.curate.texts import Texts
 
 LONG_RUN = 13
 """A run of so many words is hardly chance (Brown et al., 2020); one of eight may be."""
@@ -35,8 +35,8 @@ Value = str | int | None
 class Side:
     """Rows as they are compared, and where they stand."""
 
-    questions: Texts = field(default_factory=Texts)
-    answers: Texts = field(default_factory=Texts)
+    questions: Spool[str] = field(default_factory=lambda: Spool(str))
+    answers: Spool[str] = field(default_factory=lambda: Spool(str))
     choices: list[int | None] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
     sources: list[Source] = field(default_factory=list)

@@ -186,8 +186,9 @@ def _usual(held: Side, found: Mapping[int, Leak], train: Side, threshold: float)
     if not often:
         return {}
     order = sorted(range(len(train)), key=lambda number: rank(train.questions[number]))
-    sample, rest = train.part(order[:_SAMPLE]), train.part(order[_SAMPLE:] or order)
-    within = Counter(leak.kind for leak in leaks(sample, rest, threshold)[0].values())
+    sample, rest = train.part(order[:_SAMPLE]), train.part(sorted(order[_SAMPLE:] or order))
+    apart = not any(kind == "near" for _, kind in often)  # what is not asked for is not looked for
+    within = Counter(leak.kind for leak in leaks(sample, rest, threshold, apart=apart)[0].values())
     shares = {kind: n / len(sample) for kind, n in within.items()}
     return {key: shares[key[1]] for key, share in often.items() if shares.get(key[1], 0.0) >= share / 2}
 

@@ -55,14 +55,19 @@ def longest_run(a: str, b: str) -> int:
     """Words of the longest run that two normalised texts share; 0 if it is shorter than eight words."""
     if min(a.count(" "), b.count(" ")) < GRAM - 1:
         return 0
-    places: dict[int, list[int]] = {}
-    for j, gram in enumerate(word_grams([b], GRAM)[0].tolist()):
+    places: dict[tuple[str, ...], list[int]] = {}
+    for j, gram in enumerate(_tuples(b)):
         places.setdefault(gram, []).append(j)
     longest, before = 0, dict[int, int]()
-    for gram in word_grams([a], GRAM)[0].tolist():
+    for gram in _tuples(a):
         here = {j: before.get(j - 1, 0) + 1 for j in places.get(gram, ())}
-        longest, before = max(longest, *here.values(), 0), here
+        longest, before = max(longest, *here.values()) if here else longest, here
     return longest + GRAM - 1 if longest else 0
+
+
+def _tuples(text: str) -> Iterator[tuple[str, ...]]:
+    words = text.split(" ")
+    return zip(*(words[i:] for i in range(GRAM)), strict=False)
 
 
 class _Index:
@@ -90,8 +95,9 @@ class _Index:
         import numpy as np
 
         which, hits = self._hits(hashes)
-        pairs = np.unique(np.stack([which, owner[hits]]), axis=1)
-        np.add.at(self.seen, pairs[0], 1)
+        texts = len(numbers)
+        pairs = np.unique(which * texts + owner[hits])  # one number for a pair: sorting rows of two takes far longer
+        self.seen += np.bincount(pairs // texts, minlength=len(self.seen))
 
     def forget_common(self, others: int) -> None:
         """Leave out what stands in many texts, or in more than half of at least four."""
@@ -118,10 +124,9 @@ class _Index:
         starts = np.concatenate(([0], np.flatnonzero(broken) + 1))
         lengths = np.diff(np.append(starts, len(mine))) + GRAM - 1
         by_length = np.argsort(-lengths, kind="stable")
-        pairs = np.stack([mine[starts], there[starts]])[:, by_length]
-        _, firsts = np.unique(pairs, axis=1, return_index=True)
-        for i in firsts.tolist():
-            yield int(pairs[0, i]), int(pairs[1, i]), int(lengths[by_length[i]])
+        mine, there, lengths = mine[starts][by_length], there[starts][by_length], lengths[by_length]
+        _, firsts = np.unique(mine * (int(there.max()) + 1) + there, return_index=True)
+        yield from zip(mine[firsts].tolist(), there[firsts].tolist(), lengths[firsts].tolist(), strict=True)
 
     def _hits(self, hashes: Any) -> tuple[Any, Any]:
         """Numbers of 8-grams of ours, and where in ``hashes`` they stand."""

@@ -10,11 +10,11 @@ from pydantic import Field, model_validator
 from tunesmith.core.errors import ConfigError
 from tunesmith.core.protocols import Progress
 from tunesmith.core.records import Finding, Record
+from tunesmith.core.spool import Spool
 from tunesmith.curate.corpus import Corpus, Row
 from tunesmith.curate.keys import rank
 from tunesmith.curate.near import THRESHOLD, Measure
 from tunesmith.curate.observe import Outcome, Setting, finding, places
-from tunesmith.curate.texts import Texts
 from tunesmith.curate.vectors import close_pairs, require_embedder, space_of
 
 SEMANTIC = "semantic duplicates"
@@ -51,7 +51,7 @@ class SemanticDuplicates:
     def __init__(self, setting: Setting) -> None:
         self._options = setting.options.semantic_duplicates
         require_embedder(self._options.embedder)
-        self._texts = Texts()
+        self._texts = Spool(str)
         self._numbers = array("q")
         self._seen: set[int] = set()
 
@@ -68,7 +68,7 @@ class SemanticDuplicates:
         """One finding for each group of rows at or over ``report``, and one for each pair over ``review``."""
         order = sorted(range(len(self._texts)), key=lambda i: rank(self._texts[i]))[:LIMIT]
         left = len(self._texts) - len(order)
-        texts = Texts()
+        texts = Spool(str)
         for i in order:
             texts.append(self._texts[i])
         space = space_of(texts, self._options.embedder, progress)

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tunesmith.core.records import Example
+from tunesmith.core.spool import Spool
 from tunesmith.curate.corpus import Row
 from tunesmith.curate.near import Tell, near_duplicates
-from tunesmith.curate.texts import Texts
 
 LARGEST, FEW = 0.2, 5
 """A near-duplicate cluster with more than this share of the rows, and more than so many, is taken apart."""
@@ -61,7 +61,7 @@ def together(examples: Sequence[Example], tell: Tell | None = None) -> Together:
     """The parties of the rows; ``tell`` receives progress."""
     numbers: dict[str, int] = {}
     groups: dict[str, int] = {}
-    texts, firm, question_of = Texts(), _Union(), array("q")
+    texts, firm, question_of = Spool(str), _Union(), array("q")
     rows = array("q")
     for number, example in enumerate(examples):
         row = Row(number, example)

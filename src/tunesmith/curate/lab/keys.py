@@ -95,9 +95,13 @@ def plant(rows: Sequence[Example], rate: float, rng: random.Random) -> Planted:
     for number, row in enumerate(rows):
         if rng.random() < rate and not row.is_document:
             kind = rng.choice(list(FORMS))
-            turns = list(row.conversation)
-            turns[0] = Message(role=turns[0].role, content=f"{turns[0].text}\n{secret(kind, rng)}\n")
-            row = row.model_copy(update={"messages": tuple(turns[:-1]), "target": Reply(message=turns[-1])})
-            truth[number] = kind
+            row, truth[number] = with_secret(row, kind, rng), kind
         planted.append(row)
     return Planted(numbered(planted), truth)
+
+
+def with_secret(row: Example, kind: str, rng: random.Random) -> Example:
+    """The row with a secret of this kind at the end of its first turn."""
+    turns = list(row.conversation)
+    turns[0] = Message(role=turns[0].role, content=f"{turns[0].text}\n{secret(kind, rng)}\n")
+    return row.model_copy(update={"messages": tuple(turns[:-1]), "target": Reply(message=turns[-1])})

@@ -338,12 +338,13 @@ def plant(rows: Sequence[Example], rate: float, rng: Draw) -> Planted:
     for number, row in enumerate(rows):
         if rng.random() < rate and not row.is_document:
             kind = rng.choice([kind for kind in KINDS if kind != "name"])
-            row, truth[number] = _with(row, planting(kind, rng).text, rng), kind
+            row, truth[number] = with_words(row, planting(kind, rng).text, rng), kind
         planted.append(row)
     return Planted(numbered(planted), truth)
 
 
-def _with(row: Example, words: str, rng: Draw) -> Example:
+def with_words(row: Example, words: str, rng: Draw) -> Example:
+    """The row with these words at the end of its question or of its answer."""
     turns = list(row.conversation)
     place = rng.choice((len(turns) - 1, max(0, len(turns) - 2)))
     turns[place] = Message(role=turns[place].role, content=f"{turns[place].text} {words}")
