@@ -69,7 +69,7 @@ class CheckKind:
     begin: Callable[[Setting], Observer]
     before_training: bool = True
     beside: bool = False
-    """Whether it may run in a second process: the checks that compare all rows with all."""
+    """Whether it runs in the second process, where there is one: about half of the work."""
 
 
 CHECKS: tuple[CheckKind, ...] = (
@@ -93,9 +93,9 @@ CHECKS: tuple[CheckKind, ...] = (
     CheckKind(REPRESENTATIVE, LikeProduction, before_training=False),
     CheckKind(CONTAMINATION, Contamination, before_training=False, beside=True),
     CheckKind(FORM, FormOfAnswers),
-    CheckKind(FAITHFUL, Unfaithful, before_training=False),
+    CheckKind(FAITHFUL, Unfaithful, before_training=False, beside=True),
     CheckKind(LABELS, LabelErrors, before_training=False),
-    CheckKind(STYLE, Style, before_training=False),
+    CheckKind(STYLE, Style, before_training=False, beside=True),
 )
 
 
@@ -162,7 +162,7 @@ def _observe(
 ) -> tuple[dict[str, list[Finding]], dict[str, Outcome], Quotes]:
     """Findings and outcome of each check, by its name, and what takes the values of rows out of their words.
 
-    Where rows are many and cores are more than one, the checks that compare all rows run in a process of their own.
+    Where rows are many and cores are more than one, half of the checks run in a process of their own.
     """
     apart = [kind for kind in kinds if kind.beside]
     own = [kind for kind in kinds if not kind.beside]
@@ -183,7 +183,7 @@ def _observe(
 def _looked(kinds: Sequence[CheckKind], observers: Mapping[str, Observer], corpus: Corpus, emit: Emit) -> _Seen:
     """One pass over the rows, then each check's last word."""
     found: dict[str, list[Finding]] = {kind.name: [] for kind in kinds}
-    progress = _ticks(emit, "comparing rows" if kinds and kinds[0].beside else "checking rows")
+    progress = _ticks(emit, "checking rows in a second process" if kinds and kinds[0].beside else "checking rows")
     for row in corpus:
         for name, observer in observers.items():
             found[name] += observer.see(row)
