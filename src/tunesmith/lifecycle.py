@@ -105,9 +105,10 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
         ConfigError: unknown keys, impossible values; all problems are shown together.
     """
     settings = with_whole_paths(configuration.load(path, STAGES, overrides), path)
-    method, adapter = settings.stage("train", training.Config).method, settings.stage("adapter", training.AdapterConfig)
-    training.refuse_unread(method, adapter, settings.origins)
-    training.refuse_undeployable(method, adapter, settings.origins)
+    config, adapter = settings.stage("train", training.Config), settings.stage("adapter", training.AdapterConfig)
+    training.refuse_unread(config.method, adapter, settings.origins)
+    training.refuse_undeployable(config.method, adapter, settings.origins)
+    training.refuse_formats(config, settings.origins)
     return settings
 
 

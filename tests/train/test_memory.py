@@ -203,7 +203,7 @@ def test_the_ways_to_fit_are_tried_from_fast_to_slow() -> None:
 def test_a_plan_gives_up_rows_then_time_until_it_fits(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base, trainable = prepared(tiny_model, "lora")
     examples, settings = rows(8), plan()
-    later = fit.later_bytes(trainable, begun=False)
+    later = fit.later_bytes(trainable, "adamw")
     longest = max(len(row.tokens) for row in examples)
     plain = fit.activation_bytes(base, longest)
     found = []

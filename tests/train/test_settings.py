@@ -122,3 +122,18 @@ def test_two_adapters_of_one_name() -> None:
     assert _adapters(["a=x", "b=y"]) == {"a": "x", "b": "y"}
     with pytest.raises(InputError, match="two adapters are called 'a'"):
         _adapters(["a=x", "a=y"])
+
+
+def test_bf16_master_weights_are_refused_where_they_mean_nothing(tmp_path: Path) -> None:
+    for changes, message, way in (
+        ({"method": "lora"}, "master_dtype: bfloat16 means nothing to method: lora", "use method: full"),
+        ({"method": "full", "dtype": "float32"}, "master_dtype: bfloat16 beside dtype: float32", "dtype: bfloat16"),
+    ):
+        config = write(tmp_path, master_dtype="bfloat16", **changes)
+        with pytest.raises(ConfigError, match=message) as error:
+            lifecycle.load_settings(config)
+        assert way in error.value.fix
+        assert "tunesmith.yaml:" in error.value.where
+    for fine in ({"method": "full"}, {"method": "full", "dtype": "bfloat16", "optim": "adamw_8bit"}):
+        lifecycle.load_settings(write(tmp_path, master_dtype="bfloat16", **fine))
+    lifecycle.load_settings(write(tmp_path, optim="adamw_8bit", method="prefix"))
