@@ -244,7 +244,7 @@ def test_the_estimate_leaves_everything_as_it_was_and_is_compared_afterwards(tin
     assert "(+10 %)" in found.sentence
     given_up = planned.model_copy(update={"micro_batch": 1, "recomputed_layers": 2, "activation_offload": True})
     said = preflight.sentence(given_up, 4)
-    assert "1 rows at a time instead of 4, to fit the memory" in said
+    assert "1 row at a time instead of 4, to fit the memory" in said
     assert "2 of 2 layers recomputed, their inputs in the host's memory" in said
 
 

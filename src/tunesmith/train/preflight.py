@@ -159,7 +159,8 @@ def sentence(planned: Estimate, wanted_micro_batch: int) -> str:
     least, most = (size / 1024**3 for size in planned.peak_memory_bytes)
     extras = []
     if planned.micro_batch != wanted_micro_batch:
-        extras.append(f"{planned.micro_batch} rows at a time instead of {wanted_micro_batch}, to fit the memory")
+        rows = device.counted(planned.micro_batch, "row")
+        extras.append(f"{rows} at a time instead of {wanted_micro_batch}, to fit the memory")
     if planned.recomputed_layers:
         where = ", their inputs in the host's memory" if planned.activation_offload else ""
         extras.append(f"{planned.recomputed_layers} of {planned.layers} layers recomputed{where}")
