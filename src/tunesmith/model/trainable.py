@@ -216,7 +216,7 @@ def _refuse_other_formats(base: Base, weights: Sequence[tuple[str, nn.Parameter]
             rule="without an fp32 copy the base's own weights are trained, so all of them must be bf16",
             fix="use master_dtype: float32"
             if base.dtype == torch.bfloat16
-            else "set dtype: bfloat16 (auto chose float32 on this machine), or master_dtype: float32",
+            else "set dtype: bfloat16 (`auto` is the best of this machine), or master_dtype: float32",
         )
 
 

@@ -69,7 +69,7 @@ class Config(Record):
     master_dtype: Literal["float32", "bfloat16"] = Field(
         default="float32",
         description="What method: full keeps of the weights between steps: float32 (a copy beside a bfloat16 base), or "
-        "bfloat16 (the base's own weights, updated with stochastic rounding: no copy).",
+        "bfloat16 (the base's own weights, updated with stochastic rounding: no copy; dtype: auto follows).",
     )
     optim: Literal["adamw", "adamw_8bit"] = Field(
         default="adamw", description="Optimiser: adamw, or adamw_8bit, which keeps its state in 8 bits."

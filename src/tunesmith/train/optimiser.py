@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, Protocol, final
 
 import torch
@@ -116,7 +117,7 @@ def moment_bytes(trainable: Trainable, optim: str) -> int:
 
 def update_passes(trainable: Trainable, optim: str) -> int:
     """How many times as long as the norm of the gradient an update takes, roughly: measured on a CPU, for plans."""
-    return 10 + 20 * (trainable.master.dtype != torch.float32) + 80 * (optim == "adamw_8bit")
+    return 10 + 30 * (trainable.master.dtype != torch.float32) + 90 * (optim == "adamw_8bit")
 
 
 @final
@@ -129,17 +130,21 @@ class LeanAdamW:
 
     def __init__(self, trainable: Trainable, groups: list[dict[str, Any]], eight_bit: bool, seed: int) -> None:
         self.param_groups = groups
-        self._trainable, self._seed, self._steps = trainable, seed, 0
-        where = trainable.master.device
-        self._generator = torch.Generator(where)
-        self._piece = PIECE.get(where.type, PIECE["cpu"])
-        self._moments: list[tuple[Wide | Narrow, Wide | Narrow]] = []
-        for group in trainable.groups:
-            count = group.end - group.start
-            if narrow(group, eight_bit):
-                self._moments.append((Narrow(count, True, where), Narrow(count, False, where)))
+        self._trainable, self._eight_bit, self._seed, self._steps = trainable, eight_bit, seed, 0
+        self._generator = torch.Generator(trainable.master.device)
+        self._piece = PIECE.get(trainable.master.device.type, PIECE["cpu"])
+
+    @cached_property
+    def _moments(self) -> list[tuple[Wide | Narrow, Wide | Narrow]]:
+        """Both moments of each group; made when they are first needed, as torch does: a plan comes before them."""
+        made: list[tuple[Wide | Narrow, Wide | Narrow]] = []
+        for group in self._trainable.groups:
+            count, where = group.end - group.start, self._trainable.master.device
+            if narrow(group, self._eight_bit):
+                made.append((Narrow(count, True, where), Narrow(count, False, where)))
             else:
-                self._moments.append((Wide(count, where), Wide(count, where)))
+                made.append((Wide(count, where), Wide(count, where)))
+        return made
 
     @torch.no_grad()
     def step(self) -> None:
