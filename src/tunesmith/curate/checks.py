@@ -41,6 +41,7 @@ from tunesmith.curate.privacy import PERSONAL, SECRETS, Personal, Secrets
 from tunesmith.curate.quotes import Quotes
 from tunesmith.curate.semantic import SEMANTIC, SemanticDuplicates
 from tunesmith.curate.style import STYLE, Style
+from tunesmith.curate.synthetic import SYNTHETIC, SyntheticShare
 from tunesmith.curate.tools import TOOLS, ToolCalls
 from tunesmith.curate.turns import (
     EMPTY_ANSWERS,
@@ -80,6 +81,7 @@ CHECKS: tuple[CheckKind, ...] = (
     CheckKind(OVERLAP, Overlap),
     CheckKind(PERSONAL, Personal),
     CheckKind(SECRETS, Secrets),
+    CheckKind(SYNTHETIC, SyntheticShare),
     CheckKind(DIVERSITY, Diversity, before_training=False),
     CheckKind(REPRESENTATIVE, LikeProduction, before_training=False),
     CheckKind(CONTAMINATION, Contamination, before_training=False),

@@ -15,6 +15,7 @@ from tunesmith.curate.overlap import OverlapOptions
 from tunesmith.curate.personal.options import PersonalOptions
 from tunesmith.curate.semantic import SemanticOptions
 from tunesmith.curate.style import StyleOptions
+from tunesmith.curate.synthetic import SyntheticOptions
 
 
 class Checks(Record):
@@ -39,3 +40,4 @@ class Checks(Record):
     )
     form: FormOptions = Field(default=FormOptions(), description="What every answer must look like.")
     style: StyleOptions = Field(default=StyleOptions(), description="When the style of the answers counts as mixed.")
+    synthetic: SyntheticOptions = Field(default=SyntheticOptions(), description="Rows that a model made.")
