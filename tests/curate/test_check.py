@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 
 from tests.curate.helpers import WordRenderer, example
+from tunesmith.core.events import Tick, ignore
 from tunesmith.core.records import Example, Finding, Message, Reply, Source, ToolCall
-from tunesmith.curate import inspect
+from tunesmith.curate import Inspection
+from tunesmith.curate.checks import inspect as inspect_rows
 from tunesmith.curate.keys import normalise, prompt_key, row_key
+from tunesmith.curate.observe import Setting
+from tunesmith.curate.options import Checks
 
 
 def talk(*turns: Message | tuple[str, str], line: int = 1) -> Example:
@@ -22,6 +26,14 @@ def talk(*turns: Message | tuple[str, str], line: int = 1) -> Example:
 
 def said(findings: list[Finding]) -> list[tuple[str, str, int]]:
     return [(finding.check, finding.severity, finding.source.line) for finding in findings]
+
+
+def inspect(
+    examples: Sequence[Example], renderer: Any = None, max_length: int | None = None, **options: Any
+) -> Inspection:
+    emit = options.pop("emit", ignore)
+    options.setdefault("has_splits", any(example.split for example in examples))
+    return inspect_rows(examples, Setting(Checks(), renderer, max_length, **options), emit)
 
 
 def check(examples: Sequence[Example], *arguments: Any, **options: Any) -> list[Finding]:
@@ -50,7 +62,9 @@ def test_clean_rows_have_no_findings() -> None:
     rows = [example(f"question {i}", f"answer {i}", i) for i in range(10)]
     found = inspect(rows, WordRenderer(), 100)
     assert found.findings == ()
-    assert {check.passed for check in found.checks if check.name != "rows in more than one split"} == {True}
+    skipped = {check.name for check in found.checks if check.passed is None}
+    assert skipped == {"rows in more than one split", "diversity", "like production"}
+    assert {check.passed for check in found.checks if check.name not in skipped} == {True}
     assert found.tokens is not None
     assert found.tokens.model_dump() == {"rows": 10, "total": 60, "trained": 30, "median": 6, "longest": 6}
 
@@ -202,7 +216,7 @@ def test_what_did_not_run_is_not_passed() -> None:
 
 
 def test_progress_ends_at_the_number_of_rows() -> None:
-    seen: list[tuple[int, int]] = []
-    check([example(str(i)) for i in range(600)], progress=lambda done, total: seen.append((done, total)))
-    assert seen[0] == (1, 600)
-    assert seen[-1] == (600, 600)
+    seen: list[Any] = []
+    check([example(str(i)) for i in range(600)], emit=seen.append)
+    assert seen[0] == Tick(task="checking rows", done=1, total=600)
+    assert seen[-1] == Tick(task="checking rows", done=600, total=600)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -12,12 +13,18 @@ from pydantic import ValidationError
 from tests.curate.helpers import error_of, example
 from tunesmith.core.records import Example, Split
 from tunesmith.curate import Config, DatasetSpec
-from tunesmith.curate.split import assign, must_have_rows
+from tunesmith.curate.corpus import Placed
+from tunesmith.curate.split import assign as splits_of
+from tunesmith.curate.split import must_have_rows
 
 
 def config(*splits: Split | None, **change: object) -> Config:
     specs = tuple(DatasetSpec(path=f"{i}.jsonl", split=split) for i, split in enumerate(splits or (None,)))
     return Config(datasets=specs, **change)  # type: ignore[arg-type]
+
+
+def assign(rows: Sequence[Example], options: Config) -> tuple[Example, ...]:
+    return tuple(Placed(rows, splits_of(rows, options)))
 
 
 def sides(rows: tuple[Example, ...]) -> dict[str, str | None]:

@@ -229,15 +229,42 @@ class Score(Record):
         return sum(self.logprobs)
 
 
+Severity = Literal["error", "warning", "info"]
+
+
+class Edit(Record):
+    """Characters ``start``..``end`` (half open) of the text of one turn become ``text``; a plain text is turn 0."""
+
+    turn: int = Field(ge=0)
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+    text: str
+
+
+class Action(Record):
+    """What a repair would do about a finding: put ``rows`` aside, or change the finding's own row by ``edits``."""
+
+    kind: Literal["quarantine", "edit"]
+    rows: tuple[Source, ...] = ()
+    edits: tuple[Edit, ...] = ()
+
+
 class Finding(Record):
-    """One thing that a check noticed about a row or a file."""
+    """One thing that a check noticed about a row, about rows that belong together, or about a file.
+
+    ``evidence`` holds the words that show it, never a personal value or a secret; ``others`` the rows beside
+    ``source`` that it is about. Without an ``action`` a person has to decide.
+    """
 
     check: str
-    severity: Literal["error", "warning", "info"]
+    severity: Severity
     message: str
     source: Source = Source()
     example_id: str = ""
     fix: str = ""
+    evidence: str = ""
+    others: tuple[Source, ...] = ()
+    action: Action | None = None
 
 
 class Trace(Record):

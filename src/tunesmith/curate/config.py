@@ -13,6 +13,7 @@ from tunesmith.core.errors import ConfigError
 from tunesmith.core.records import Example, Record, Split
 from tunesmith.core.registry import nearest
 from tunesmith.core.rows import TokenRows
+from tunesmith.curate.options import Checks
 
 Format = Literal["auto", "chat", "sharegpt", "alpaca", "prompt-completion", "text"]
 FIELD_NAMES = (
@@ -115,6 +116,7 @@ class Config(Record):
         default="error",
         description="Rows longer than max_length: stop with an error, or leave them out and record it. Never cut.",
     )
+    checks: Checks = Field(default=Checks(), description="What the checks of the rows look for, check by check.")
 
     @model_validator(mode="after")
     def _leave_room_beside_replay(self) -> Config:

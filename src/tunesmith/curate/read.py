@@ -12,7 +12,8 @@ from tunesmith.core.records import Example, Message
 from tunesmith.core.registry import nearest
 from tunesmith.curate.config import Config, DatasetSpec
 from tunesmith.curate.detect import detect
-from tunesmith.curate.files import RawRow, raw_rows, require_file
+from tunesmith.curate.files import raw_rows, require_file
+from tunesmith.curate.lines import RawRow
 from tunesmith.curate.place import Place, Report, shown, stop
 from tunesmith.curate.shapes import BUILDERS, FIELDS
 
@@ -67,6 +68,7 @@ def open_reading(spec: DatasetSpec, *, report: Report = stop, progress: Progress
     if first is None:
         raise Place(spec.path).error(
             "has no rows",
+            code="no-rows",
             rule="a data file has at least one row (a table also has a header)",
             fix="check that the file was written to its end, and that its first rows can be read",
         )
@@ -74,6 +76,7 @@ def open_reading(spec: DatasetSpec, *, report: Report = stop, progress: Progress
     if shape == "text" and spec.system:
         raise Place(spec.path).error(
             "is plain text, and has a system message",
+            code="system-on-text",
             field="system",
             rule="plain text is trained as it stands; only conversations have a system message",
             fix="remove system from this data set",
@@ -107,6 +110,7 @@ def _mapped(row: Mapping[str, Any], spec: DatasetSpec, place: Place) -> Mapping[
             near = nearest(column, row)
             raise place.error(
                 f"has no column {shown(column)}; its columns are {', '.join(map(str, row)) or '(none)'}",
+                code="missing-column",
                 rule="every column that columns names must be there",
                 fix=f"did you mean {near[0]}?" if near else "correct columns, or add the column to the file",
             )

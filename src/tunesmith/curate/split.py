@@ -17,20 +17,13 @@ from tunesmith.curate.config import Config, DatasetSpec
 from tunesmith.curate.keys import prompt_key
 
 
-def assign(examples: Sequence[Example], config: Config) -> tuple[Example, ...]:
-    """The same rows, each with its split.
+def assign(examples: Sequence[Example], config: Config) -> list[Split | None]:
+    """The split of every row, in order.
 
     Rows of a file with an explicit split stay there, and a split that a file provides is not carved from the others.
     """
     validation, test = _shares(config)
-    return tuple(
-        example
-        if example.split
-        else example.model_copy(
-            update={"split": side(prompt_key(example), config.split_seed, validation, test)},
-        )
-        for example in examples
-    )
+    return [example.split or side(prompt_key(example), config.split_seed, validation, test) for example in examples]
 
 
 def _shares(config: Config) -> tuple[float, float]:
