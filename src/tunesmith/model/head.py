@@ -13,9 +13,9 @@ import torch
 
 Tensor = torch.Tensor
 CHUNK_ROWS = 128
-"""Rows that go through the vocabulary matrix at a time: enough for a fat product, and 13 MB of bf16 logits at V = 49,152."""
+"""Rows that go through the vocabulary matrix at a time: a fat product, and 13 MB of bf16 logits at V = 49,152."""
 CACHED_LOGITS = 1 << 18
-"""On a CPU, logits that are turned into gradients at a time: 1 MB in fp32, which stays beside the core between steps."""
+"""Logits that a CPU turns into gradients at a time: 1 MB in fp32, which stays in the cache between the passes."""
 
 
 @dataclass(frozen=True)

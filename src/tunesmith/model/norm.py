@@ -1,8 +1,8 @@
 """RMSNorm as one autograd function: bit-equal to transformers' module, with a third of its backward passes.
 
-y = x / √(mean(x²) + ε) · w, in fp32 inside, over the last side (Zhang & Sennrich, arXiv 1910.07467). Architectures differ
-in where they round and in whether w counts from 0 or from 1; which of these a class does is found by trying, on random
-weights, at every load. A class that does something else keeps its own forward, and so does every pass without
+y = x / √(mean(x²) + ε) · w, in fp32 inside, over the last side (Zhang & Sennrich, arXiv 1910.07467). Architectures
+differ in where they round and in whether w counts from 0 or from 1; which of these a class does is found by trying, on
+random weights, at every load. A class that does something else keeps its own forward, and so does every pass without
 gradients.
 
 Shapes: x (…, W), w (W,).
@@ -25,7 +25,10 @@ EPSILONS = ("variance_epsilon", "eps")
 
 @dataclass(frozen=True)
 class Formula:
-    """How a class multiplies by w. ``rounds_first``: x is rounded to its dtype before; ``offset``: what is added to w."""
+    """How a class multiplies by w.
+
+    ``rounds_first``: the normalised x is rounded to w's dtype before; ``offset``: what is added to w.
+    """
 
     rounds_first: bool
     offset: float = 0.0

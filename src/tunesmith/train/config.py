@@ -66,6 +66,11 @@ class Config(Record):
     dtype: Literal["auto", "bfloat16", "float32"] = Field(
         default="auto", description="Number format of the base. auto: bfloat16 where the hardware multiplies it."
     )
+    torch_compile: bool = Field(
+        default=False,
+        description="Compile the layers for training with torch.compile: some percent faster after a minute or two of "
+        "compiling, for long runs. Needs a C++ compiler (CPU) or Triton (GPU).",
+    )
     seed: int = Field(default=42, ge=0, lt=2**31, description="Seed of data order, initial adapter and dropout.")
     output_dir: str = Field(
         default="runs/tunesmith", description="Folder of the run: adapter/, last/, run.json, report.html."
