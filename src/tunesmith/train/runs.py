@@ -25,7 +25,7 @@ from tunesmith.model.lora import LoRASpec
 from tunesmith.model.recompute import set_recompute
 from tunesmith.model.resolve import CARD, TEMPLATE
 from tunesmith.model.trainable import Options, Trainable, make_trainable
-from tunesmith.train import checkpoint, mix, parent, preflight, row_losses, verify
+from tunesmith.train import checkpoint, mix, parent, preflight, ranks, row_losses, verify
 from tunesmith.train.config import AdapterConfig, Config, LoopConfig
 from tunesmith.train.generation import Measure, measure_answers
 from tunesmith.train.loop import Loss, Plan, State, make_optimiser, train, validation_loss
@@ -82,6 +82,7 @@ class _Evidence:
 
     checks: list[Check]
     reload: verify.Reload | None = None
+    saved: bool = False
 
 
 @dataclass
@@ -159,7 +160,8 @@ def _refuse_failed(record: RunRecord, output: Path) -> None:
 def run(config: Config, adapter: AdapterConfig, rows: Rows, context: Context) -> RunRecord:
     """Train and write ``output_dir``: ``adapter/`` (or ``model/``) with the best weights, ``last/``, ``run.json``.
 
-    A stopped run goes on from its newest checkpoint and ends with the same bits; ``context.fresh`` starts over.
+    A stopped run goes on from its newest checkpoint and ends with the same bits; ``context.fresh`` starts over. Several
+    processes that have `ranks.joined` share the work; the first one writes, and all get the record.
 
     Args:
         config: with no "auto" left in ``learning_rate``.
@@ -175,20 +177,22 @@ def run(config: Config, adapter: AdapterConfig, rows: Rows, context: Context) ->
     output = context.output_dir
     refuse_finished(output, context.fresh)
     run_ = _begin(config, adapter, rows, context)
-    prepare_output(output, context.fresh)  # only now may an earlier run be removed: this one can begin
+    ranks.require_same(run_.identity())
+    if ranks.first():
+        prepare_output(output, context.fresh)  # only now may an earlier run be removed: this one can begin
+    ranks.after_first()
     _resume(run_, output / "checkpoints")
     _plan(run_)
     try:
         _train(run_)
-        record = _finish(run_)
+        _finish(run_)
     finally:
         set_recompute(context.base.model, 0)
         if run_.evidence.reload is not None:
             run_.evidence.reload.kill()
+    record = RunRecord.model_validate_json((output / RECORD).read_bytes())
     if record.outturn is not None:
         context.emit(Note(text=record.outturn.sentence))
-    store.write_text(output / RECORD, record.model_dump_json(indent=2) + "\n")
-    store.remove(output / "checkpoints")
     _refuse_failed(record, output)
     return record
 
@@ -295,6 +299,7 @@ def make_plan(config: Config, rows: int, parts: tuple[Part, ...] = ()) -> Plan:
 def _resume(run_: _Run, folder: Path) -> None:
     """Go back to the newest checkpoint, and cut the logs back to it: what came later is going to happen again."""
     found = checkpoint.latest(folder, run_.context.emit)
+    ranks.require_same({"newest checkpoint": found.name if found else ""})
     if found is not None:
         checkpoint.check_identity(found, run_.identity())
         run_.state, run_.best = checkpoint.load(found, run_.trainable, run_.optimiser)
@@ -315,10 +320,10 @@ def _train(run_: _Run) -> None:
         try:
             for event in train(*arguments, context.sources):
                 _take(run_, event)
-                if requested and isinstance(event, Step):
+                if isinstance(event, Step) and ranks.most(len(requested)):
                     _save_checkpoint(run_)
                     raise Interrupted(
-                        f"stopped by {requested[0]} after step {state.step} of {run_.plan.total_steps}",
+                        f"stopped by {requested[0] if requested else 'another process'} after step {state.step} of {run_.plan.total_steps}",
                         where=str(context.output_dir / "checkpoints"),
                         rule="a checkpoint was written; the same command goes on from it",
                         fix="run the same `tunesmith train` command again to resume",
@@ -341,7 +346,7 @@ def _take(run_: _Run, event: Step | Validated | Noticed) -> None:
         row_losses.write(context.output_dir, event.step, event.row_losses)
         peak = device.peak_memory(context.base.device)
         event = event.model_copy(update={"utilisation": _utilisation(run_, event), "memory_bytes": peak})
-    if isinstance(event, Validated) and context.measure is not None and run_.planned is not None:
+    if isinstance(event, Validated) and context.measure is not None and run_.planned is not None and ranks.first():
         seconds = sum(run_.planned.seconds) / 2
         adapter, validations = run_.trainable.adapter, run_.planned.validations
         metrics = measure_answers(state, context.measure, context.loop, adapter, seconds, validations, context.emit)
@@ -364,30 +369,39 @@ def _utilisation(run_: _Run, event: Step) -> float:
 def _tell(context: Context, event: Step | Validated | Noticed | Saved) -> None:
     """An event goes to whoever listens, and into the run's folder; the losses of rows have a file of their own."""
     context.emit(event)
-    store.append_line(context.output_dir / EVENTS, event.model_dump_json(exclude={"row_losses"}))
+    if ranks.first():
+        store.append_line(context.output_dir / EVENTS, event.model_dump_json(exclude={"row_losses"}))
 
 
 def _save_checkpoint(run_: _Run) -> None:
     folder = run_.context.output_dir / "checkpoints"
     path = checkpoint.save(folder, run_.trainable, run_.optimiser, run_.state, run_.best, run_.identity())
+    ranks.after_first()
     _tell(run_.context, Saved(step=run_.state.step, path=str(path), what="checkpoint"))
 
 
 def _start_first_reload(run_: _Run) -> None:
     """After the first save: write the weights as they are and load them elsewhere while training goes on."""
-    if run_.evidence.reload is not None or any(check.name == "reload, first save" for check in run_.evidence.checks):
-        return
-    folder = _write(run_, "last")
-    context = run_.context
-    run_.evidence.reload = verify.Reload("reload, first save", folder, context.base, 1)
+    if not run_.evidence.saved:
+        run_.evidence.saved = True
+        folder = _write(run_, "last")
+        if ranks.first():
+            run_.evidence.reload = verify.Reload("reload, first save", folder, run_.context.base, 1)
 
 
 def _write(run_: _Run, name: str) -> Path:
-    """Save the present weights with card and manifest as ``output_dir/name``."""
+    """Save the present weights with card and manifest as ``output_dir/name``; all processes wait for the first."""
+    target = run_.context.output_dir / name
+    run_.trainable.publish()
+    if ranks.first():
+        _write_published(run_, target)
+    ranks.after_first()
+    return target
+
+
+def _write_published(run_: _Run, target: Path) -> None:
     context, trainable = run_.context, run_.trainable
     own_template = Path(context.chat_template)
-    trainable.publish()
-    target = context.output_dir / name
     card = AdapterCard(
         method=run_.config.method,
         task=run_.config.task,
@@ -408,7 +422,6 @@ def _write(run_: _Run, name: str) -> Path:
         card = card.model_copy(update={"files": files})
         store.write_text(staged / CARD, card.model_dump_json(indent=2) + "\n")
         store.write_manifest(staged)
-    return target
 
 
 def run_id(identity: Mapping[str, str]) -> str:
@@ -416,23 +429,33 @@ def run_id(identity: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _finish(run_: _Run) -> RunRecord:
+def _finish(run_: _Run) -> None:
+    """Save the last weights and the best, prove that they are what was trained, and write the record."""
     context, trainable, base = run_.context, run_.trainable, run_.context.base
     if run_.evidence.reload is not None:
         run_.evidence.checks.append(run_.evidence.reload.check())
     last = _write(run_, "last")
     _tell(context, Saved(step=run_.state.step, path=str(last), what="last"))
     run_.evidence.checks.append(verify.every_weight_moved(trainable, run_.before.weights, run_.state.step))
+    run_.evidence.checks += verify.same_everywhere(trainable)
     trainable.load(run_.best)
     best = _write(run_, weights_folder(run_.config.method))
     _tell(context, Saved(step=run_.state.best_step, path=str(best), what="best"))
-    tuned = verify.canaries(base, context.renderer, trainable.adapter)
+    if ranks.first():
+        _conclude(run_, best)
+    ranks.after_first()
+
+
+def _conclude(run_: _Run, best: Path) -> None:
+    context, base = run_.context, run_.context.base
+    tuned = verify.canaries(base, context.renderer, run_.trainable.adapter)
     run_.evidence.checks.append(verify.adapter_differs(run_.before.canaries, tuned))
     threads, _ = device.choose_threads()
     reload = verify.Reload("reload, last save", best, base, threads)
     run_.evidence.reload = reload
     run_.evidence.checks.append(reload.check())
-    return _record(run_, best)
+    store.write_text(context.output_dir / RECORD, _record(run_, best).model_dump_json(indent=2) + "\n")
+    store.remove(context.output_dir / "checkpoints")
 
 
 def _record(run_: _Run, best: Path) -> RunRecord:
