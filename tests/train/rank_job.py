@@ -1,6 +1,7 @@
 """Training jobs for several processes: ``torchrun … -m tests.train.rank_job MODEL OUT JOB...``, one after the other.
 
-A job is ``METHOD[:STOP]``, with the number of the step after which it ends as if killed.
+A job is ``FOLDER=METHOD``, or ``FOLDER=METHOD:STEP`` for one that ends after a step as if killed, or
+``FOLDER=METHOD:fail`` for one in which the second process fails, or ``FOLDER=METHOD:short`` where it lacks memory once.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from unittest import mock
 
 import torch
 import typer
@@ -19,65 +22,89 @@ from tunesmith.cli.console import session
 from tunesmith.core.artifacts import RunRecord
 from tunesmith.core.errors import DataError
 from tunesmith.core.events import AnyEvent, Step
-from tunesmith.model.load import load_base
-from tunesmith.train import Config, Context, joined, run, verify
+from tunesmith.model.batch import Batch
+from tunesmith.model.load import Base, load_base
+from tunesmith.train import Context, joined, run, runs, sft, verify
 
 ADAPTER = job.ADAPTER.model_copy(update={"lora_dropout": 0.0})
+ROWS = 5
+"""Rows of a step: two processes with two rows at a time take two turns, and one has nothing to do in its second."""
 
 
 class Stopped(Exception):
     """The end of a job that is gone on with later."""
 
 
-def settings(method: str) -> Config:
-    """Five rows a step: with two processes and two rows at a time, one has nothing to do at the end of each."""
-    return job.config(
-        method=method, per_device_train_batch_size=2, gradient_accumulation_steps=3, num_train_epochs=2, eval_steps=2
-    )
-
-
-def train(model: Path, out: Path, method: str, after_step: Callable[[int], None] = lambda step: None) -> RunRecord:
+def train(
+    model: Path,
+    out: Path,
+    method: str,
+    after_step: Callable[[int, float], None] = lambda step, norm: None,
+    at_a_time: int = 1,
+) -> RunRecord:
     """One job in this process, alone or with others."""
 
     def listen(event: AnyEvent) -> None:
         if isinstance(event, Step):
-            after_step(event.step)
+            after_step(event.step, event.grad_norm)
 
-    base = load_base(model, torch.float32)
-    context = Context(base, ByteRenderer(), "none", out / method, emit=listen)
-    return run(settings(method), ADAPTER, job.rows(), context)
+    sizes = {"per_device_train_batch_size": at_a_time, "gradient_accumulation_steps": ROWS // at_a_time}
+    config = job.config(method=method, max_steps=8, eval_steps=2, **sizes)
+    context = Context(load_base(model, torch.float32), ByteRenderer(), "none", out, emit=listen)
+    return run(config, ADAPTER, job.rows(), context)
 
 
-def stop_after(step: int) -> Callable[[int], None]:
-    """What ends a job after a step."""
+def stop_after(step: int) -> Callable[[int, float], None]:
+    """What ends a job after a step, between two checkpoints."""
 
-    def check(now: int) -> None:
+    def check(now: int, _norm: float) -> None:
         if now == step:
             raise Stopped
 
     return check
 
 
-def fail_on_rank_1(step: int) -> None:
+def fail_on_rank_1(step: int, _norm: float) -> None:
+    """A misfortune of the second process alone."""
     if os.environ["RANK"] == "1" and step == 2:
-        raise DataError("a row that only this process has seen", where="rows.jsonl:7", rule="a test", fix="none")
+        raise DataError("a row that only this process has seen", where="rows.jsonl:7")
+
+
+class Short:
+    """A loss for which memory runs out once in the second process, in the third step."""
+
+    def __init__(self) -> None:
+        self.step = 0
+
+    def after_step(self, step: int, _norm: float) -> None:
+        self.step = step
+
+    def __call__(self, base: Base, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.step == 2 and base.model.training and os.environ["RANK"] == "1":
+            self.step = 0
+            raise MemoryError
+        return sft.loss(base, batch)
 
 
 def main(model: Path, out: Path, jobs: list[str]) -> None:
+    """Run the jobs, as the command line would."""
     torch.set_num_threads(1)
     verify.Reload = job.InstantReload  # type: ignore[misc,assignment]
     with session(several=True), joined():
         for text in jobs:
-            method, _, stop = text.partition(":")
+            folder, _, method = text.partition("=")
+            method, _, stop = method.partition(":")
             if stop == "fail":
-                train(model, out, method, fail_on_rank_1)
+                train(model, out / folder, method, fail_on_rank_1)
+            elif stop == "short":
+                short = Short()
+                with mock.patch.dict(runs.TASKS, sft=short):  # type: ignore[arg-type]
+                    train(model, out / folder, method, short.after_step, at_a_time=ROWS)
             elif stop:
-                try:
-                    train(model, out, method, stop_after(int(stop)))
-                except Stopped:
-                    continue
+                with suppress(Stopped):
+                    train(model, out / folder, method, stop_after(int(stop)))
             else:
-                train(model, out, method)
+                train(model, out / folder, method)
 
 
 if __name__ == "__main__":

@@ -118,8 +118,10 @@ def train_sharded(base: Base) -> Trainable:
     ordered = sorted(base.model.named_parameters(), key=lambda item: item[1].dim() < 2)
     shards = Shards(mesh, tuple(parameter.shape for _, parameter in ordered))
     master, grad, views = flat_buffers([initial[name].shape for name, _ in ordered], base.device)
-    homes = [(_shard(parameter), value) for (_, parameter), (value, _) in zip(ordered, views, strict=True)]
+    homes, counts = [], []
     for (name, parameter), (value, gradient) in zip(ordered, views, strict=True):
+        homes.append((_shard(parameter), value))
+        counts.append((value.numel(), parameter.dim() >= 2, 1.0))
         value.copy_(initial.pop(name))
         parameter.register_post_accumulate_grad_hook(_drain(gradient))
 
@@ -139,7 +141,7 @@ def train_sharded(base: Base) -> Trainable:
         kind="full",
         master=master,
         grad=grad,
-        groups=groups_of([(value.numel(), len(shape) >= 2, 1.0) for (_, value), shape in zip(homes, shards.shapes)]),
+        groups=groups_of(counts),
         publish=publish,
         write=lambda folder: write_model(base, folder, {name: _tensor(base.model, name) for name in names}),
         adapter="",

@@ -202,7 +202,10 @@ def make_trainable(method: str, base: Base, options: Options) -> Trainable:
 
 
 def shares(base: Base) -> bool:
-    """Whether what rows begin with in common is computed once: packed, and without dropout, under which each document would draw its own."""
+    """Whether what rows begin with in common may be computed once.
+
+    Packed, and without dropout, under which each document would draw its own.
+    """
     drops = any(isinstance(module, nn.Dropout) and module.p > 0 for module in base.model.modules())
     return not base.way.alone and not drops
 
@@ -218,6 +221,7 @@ def groups_of(parts: Sequence[tuple[int, bool, float]]) -> list[Group]:
 
 
 def flat_buffers(shapes: list[torch.Size], device: torch.device) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+    """Master weights and gradients (P,) in fp32, zero, and their views with the given shapes."""
     sizes = [math.prod(shape) for shape in shapes]
     master = torch.zeros(sum(sizes), dtype=torch.float32, device=device)
     grad = torch.zeros_like(master)

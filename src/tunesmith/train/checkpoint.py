@@ -4,8 +4,8 @@ A checkpoint is a folder ``step-000123`` with ``state.safetensors`` (master weig
 generators), ``state.json`` (counters, losses, what the run was) and ``manifest.json``. Folders appear whole or not at
 all; a damaged one is refused by name and the one before it is used. The data order needs no state: see `order`.
 
-Where several processes train, the first one writes what all of them hold together, in the form of a single process; so a
-run goes on with any number of them. All have to call `save`.
+Where several processes train, the first one writes what all of them hold together, in the form of a single process; so
+a run goes on with any number of them. All have to call `save`.
 """
 
 from __future__ import annotations

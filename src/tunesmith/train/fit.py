@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tunesmith.core.errors import ConfigError, TrainingError
 from tunesmith.core.records import TokenizedExample
@@ -143,6 +144,18 @@ def measured(base: Base, trainable: Trainable, loss: Loss, rows: Sequence[Tokeni
         trainable.grad.zero_()
     used = ranks.most(used)
     return None if math.isinf(used) else int(used)
+
+
+def out_of_memory(error: MemoryError, checkpoints: Path) -> TrainingError:
+    """What to say when not even one row at a time fits in the middle of a run."""
+    written = "a checkpoint of the step before was written" if ranks.world() == 1 else "the last checkpoint stands"
+    return TrainingError(
+        f"memory ran out: {error}",
+        where=str(checkpoints),
+        rule=f"a row with its activations must fit; {written}",
+        fix="free memory, or set gradient_checkpointing: true, and run the same command again to go on; "
+        "or shorten the longest rows (max_length) and start again with --fresh",
+    )
 
 
 def _nothing_fits(tokens: int, needed: int, room: int, later: int) -> TrainingError:

@@ -299,15 +299,13 @@ def refuse_hopeless(trainable: Trainable, error: BaseException) -> None:
         raise TrainingError(
             f"memory ran out: {error}",
             where=f"rank {place().rank} of {ranks.world()}",
-            rule="weights that are divided over processes are needed by all of them at once, so none can try again alone",
-            fix="set a smaller per_device_train_batch_size or gradient_checkpointing: true and start again with --fresh, "
-            "or run the same command with more processes to go on from the last checkpoint",
+            rule="divided weights are needed by all processes at once, so none can try again alone",
+            fix="set gradient_checkpointing: true, or start more processes, and run the same command to go on from the "
+            "last checkpoint; or start again with --fresh and a smaller per_device_train_batch_size",
         ) from error
 
 
-def _joint(
-    trainable: Trainable, work: _Work | None, chosen: Sequence[TokenizedExample], size: int
-) -> _Work | None:
+def _joint(trainable: Trainable, work: _Work | None, chosen: Sequence[TokenizedExample], size: int) -> _Work | None:
     """What all processes did in a step, with the sum of their gradients; None when memory ran out in one of them."""
     count = len(chosen)
     numbers = [1.0] + [0.0] * (3 + 2 * count)

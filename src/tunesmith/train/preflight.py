@@ -57,7 +57,9 @@ def estimate(
 ) -> Estimate:
     """Time and memory of the whole run, from real forward and backward passes.
 
-    Several processes plan together and divide the timed steps, as the run does; memory is that of one of them. The longest possible micro-batch runs first, so that a run that does not fit fails now and not after an hour; where
+    Several processes plan together and divide the timed steps, as the run does; memory is that of one of them.
+
+    The longest possible micro-batch runs first, so that a run that does not fit fails now and not after an hour; where
     it does not fit as configured, smaller micro-batches, recompute and offload are tried. The model is left set to
     what was chosen; weights, optimiser and random generators are as they were.
 

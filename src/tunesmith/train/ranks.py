@@ -8,6 +8,7 @@ long, so the others ask for its end every now and then, instead of waiting in a 
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -144,12 +145,18 @@ def _is_lost(error: BaseException) -> bool:
 def _lost(error: BaseException) -> TrainingError:
     here = place()
     return TrainingError(
-        f"another process has ended or cannot be reached: {_first_line(error)}",
+        f"another process has ended or cannot be reached: {_reason(error)}",
         where=f"rank {here.rank} of {here.world}",
         rule="processes that train together end together",
         fix="see what it said above; where it said nothing, it was killed (lack of memory?). "
         "The same command goes on from the last checkpoint, with any number of processes",
     )
+
+
+def _reason(error: BaseException) -> str:
+    """What broke, without the file names and jokes of gloo and NCCL."""
+    found = re.search(r"connection \w+ by peer|broken pipe|connection refused|timed? ?out", str(error), re.IGNORECASE)
+    return found.group().lower() if found else _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:

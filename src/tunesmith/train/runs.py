@@ -25,7 +25,7 @@ from tunesmith.model.lora import LoRASpec
 from tunesmith.model.recompute import set_recompute
 from tunesmith.model.resolve import CARD, TEMPLATE
 from tunesmith.model.trainable import Options, Trainable, make_trainable
-from tunesmith.train import checkpoint, mix, parent, preflight, ranks, row_losses, verify
+from tunesmith.train import checkpoint, fit, mix, parent, preflight, ranks, row_losses, verify
 from tunesmith.train.config import AdapterConfig, Config, LoopConfig
 from tunesmith.train.generation import Measure, measure_answers
 from tunesmith.train.loop import Loss, Plan, State, make_optimiser, train, validation_loss
@@ -322,21 +322,17 @@ def _train(run_: _Run) -> None:
                 _take(run_, event)
                 if isinstance(event, Step) and ranks.most(len(requested)):
                     _save_checkpoint(run_)
+                    whose = requested[0] if requested else "a signal to another process"
                     raise Interrupted(
-                        f"stopped by {requested[0] if requested else 'another process'} after step {state.step} of {run_.plan.total_steps}",
+                        f"stopped by {whose} after step {state.step} of {run_.plan.total_steps}",
                         where=str(context.output_dir / "checkpoints"),
                         rule="a checkpoint was written; the same command goes on from it",
                         fix="run the same `tunesmith train` command again to resume",
                     )
         except MemoryError as error:
-            _save_checkpoint(run_)
-            raise TrainingError(
-                f"memory ran out: {error}",
-                where=str(context.output_dir / "checkpoints"),
-                rule="a row with its activations must fit; a checkpoint of the step before was written",
-                fix="free memory, or set gradient_checkpointing: true, and run the same command again to go on; "
-                "or shorten the longest rows (max_length) and start again with --fresh",
-            ) from error
+            if ranks.world() == 1:  # the others may be elsewhere, and would never come to save theirs
+                _save_checkpoint(run_)
+            raise fit.out_of_memory(error, context.output_dir / "checkpoints") from error
 
 
 def _take(run_: _Run, event: Step | Validated | Noticed) -> None:
@@ -431,7 +427,7 @@ def run_id(identity: Mapping[str, str]) -> str:
 
 def _finish(run_: _Run) -> None:
     """Save the last weights and the best, prove that they are what was trained, and write the record."""
-    context, trainable, base = run_.context, run_.trainable, run_.context.base
+    context, trainable = run_.context, run_.trainable
     if run_.evidence.reload is not None:
         run_.evidence.checks.append(run_.evidence.reload.check())
     last = _write(run_, "last")
