@@ -302,7 +302,7 @@ def _with_rows(project: Project, record: RunRecord) -> RunRecord:
     """Write down which rows the model has seen, and the whole configuration."""
     if not place().is_first:
         return record
-    trained = sorted(example.id for example in project.dataset.examples if example.split != "test")
+    trained = sorted(example.id for example in project.dataset.examples if example.split in ("train", "validation"))
     store.write_text(project.output_dir / TRAINED_ROWS, "\n".join(trained) + "\n")
     store.write_text(project.output_dir / "config.yaml", for_anywhere(project.settings).to_yaml())
     return record
@@ -318,7 +318,8 @@ def sweep(settings: Settings, workspace: Workspace, emit: Emit = ignore, fresh: 
     """
     folder = training.claim_sweep(settings)
     project = prepare(settings, workspace, emit)
-    project.dataset = replace(project.dataset, examples=tuple(e for e in project.dataset.examples if e.split != "test"))
+    kept = tuple(e for e in project.dataset.examples if e.split in ("train", "validation"))
+    project.dataset = replace(project.dataset, examples=kept)
 
     def open_base() -> Base:
         if project.config.method == "full":  # training all weights spoils them

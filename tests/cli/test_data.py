@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.curate.helpers import jsonl, pair, write
-from tunesmith.cli import data, main
+from tunesmith.cli import main
+from tunesmith.cli.data import show
 from tunesmith.core.records import Example, Message, Reply
 from tunesmith.curate import Config
 from tunesmith.text.template import TemplateRenderer, load_renderer
@@ -39,7 +40,8 @@ class Lifecycle(ModuleType):
 
 
 @pytest.fixture(autouse=True)
-def lifecycle(tiny_tokenizer: Path, monkeypatch: pytest.MonkeyPatch) -> Lifecycle:
+def lifecycle(tiny_tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lifecycle:
+    monkeypatch.chdir(tmp_path)  # the report is written there
     module = Lifecycle(tiny_tokenizer)
     monkeypatch.setitem(sys.modules, "tunesmith.lifecycle", module)
     monkeypatch.setattr("tunesmith.lifecycle", module, raising=False)
@@ -56,7 +58,8 @@ def test_good_data_is_told_what_was_not_checked(good: str, capsys: pytest.Captur
     out, _ = capsys.readouterr()
     assert "60 rows, format prompt-completion" in out
     assert "not checked: token lengths (no model given)" in out
-    assert "no errors, warnings: 0; 2 checks did not run" in out
+    assert "no errors, warnings: 0; " in out
+    assert "checks did not run" in out
     assert "passed" not in out
 
 
@@ -65,7 +68,8 @@ def test_with_a_model_tokens_are_counted(good: str, tiny_tokenizer: Path, capsys
     assert main.run(arguments) == 0
     out, _ = capsys.readouterr()
     assert "tokens: " in out
-    assert "not checked" not in out
+    assert "not checked: token lengths" not in out
+    assert "not checked: chat template" not in out
     assert main.run([*arguments[:-1], "8"]) == 1
     out, _ = capsys.readouterr()
     assert "row length (error)" in out
@@ -184,5 +188,5 @@ def test_show_without_a_model_shows_turns(tmp_path: Path, capsys: pytest.Capture
 def test_turns_mark_what_is_trained() -> None:
     messages = (Message(role="user", content="a"), Message(role="assistant", content="b", weight=0))
     reply = Reply(message=Message(role="assistant", content="c"))
-    shown: list[Any] = list(data.turns(Example(messages=messages, target=reply)))
+    shown: list[Any] = list(show.turns(Example(messages=messages, target=reply)))
     assert [str(line) for line in shown] == ["user:", "  a", "assistant:", "  b", "assistant:", "  ⟦c⟧"]

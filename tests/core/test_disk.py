@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from tunesmith.core.store import (
     staged_folder,
     verify_folder,
     write_bytes,
+    write_lines,
     write_manifest,
     write_text,
 )
@@ -468,3 +469,18 @@ def test_a_read_only_disk_is_explained(small_disk: Path) -> None:
         with pytest.raises(StorageError, match="the file system is read-only"):
             write()
     verify_folder(small_disk / "out")
+
+
+def test_lines_appear_all_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.jsonl"
+    write_lines(path, iter(["é", "b"]))
+    assert path.read_bytes() == "é\nb\n".encode()
+
+    def broken() -> Iterator[str]:
+        yield "c"
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        write_lines(path, broken())
+    assert path.read_bytes() == "é\nb\n".encode()
+    assert [each.name for each in path.parent.iterdir()] == ["a.jsonl"]

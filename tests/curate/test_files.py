@@ -11,7 +11,7 @@ import pytest
 
 from tests.curate.helpers import error_of, jsonl, pair, write
 from tunesmith.core.errors import DataError
-from tunesmith.curate import files
+from tunesmith.curate import json_rows, lines
 from tunesmith.curate.files import raw_rows, require_file
 
 
@@ -209,7 +209,8 @@ def test_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_an_endless_row_is_refused_early_in_bounded_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(files, "MAX_ROW", 1 << 20)
+    for module in (lines, json_rows):
+        monkeypatch.setattr(module, "MAX_ROW", 1 << 20)
     start = b"[" if name == "a.json" else b""
     path = write(tmp_path / name, start + b'{"a": "' + b" " * (60 << 20))
     tracemalloc.start()

@@ -33,7 +33,12 @@ def test_a_data_set_and_its_card(tmp_path: Path) -> None:
     assert data.card.formats == {path: "prompt-completion"}
     assert len(data.card.sources[path]) == 64
     assert data.card.findings == ()
-    assert {event.task for event in events if isinstance(event, Tick)} == {"reading a.jsonl", "checking rows"}
+    assert {event.task for event in events if isinstance(event, Tick)} == {
+        "reading a.jsonl",
+        "splitting rows",
+        "counting tokens",
+        "checking rows",
+    }
     assert DatasetCard.model_validate_json(data.card.model_dump_json()) == data.card
     assert Example.model_validate_json(data.examples[0].model_dump_json()) == data.examples[0]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunesmith.cli.console import Console, JsonOption, SetOption, session
-from tunesmith.cli.data import ColumnOption, FormatOption, dataset_spec
+from tunesmith.cli.data.request import ColumnOption, FormatOption, dataset_spec
 from tunesmith.cli.train import show_verdict
 
 if TYPE_CHECKING:

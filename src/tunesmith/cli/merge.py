@@ -9,7 +9,7 @@ import typer
 
 from tunesmith.cli import deliver
 from tunesmith.cli.console import JsonOption, SetOption, session
-from tunesmith.cli.data import ColumnOption, FormatOption, dataset_spec
+from tunesmith.cli.data.request import ColumnOption, FormatOption, dataset_spec
 from tunesmith.cli.eval import ConfigOption, SystemOption
 
 DataOption = Annotated[

@@ -97,7 +97,7 @@ def demo_project(folder: Path, emit: Emit) -> Path:
 
 def show_data(console: Console, project: Project) -> None:
     """What was found in the rows, and three of them token by token."""
-    from tunesmith.cli.data import show_row
+    from tunesmith.cli.data.show import show_row
 
     card = project.dataset.card
     rows = ", ".join(f"{count} {split}" for split, count in card.rows.items())

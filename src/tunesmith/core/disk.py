@@ -18,7 +18,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -349,6 +349,16 @@ def staged_file(target: Path) -> Iterator[Path]:
             sync(target.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write a text file line by line, each line made when it is asked for; it appears whole or not at all.
+
+    Raises:
+        StorageError: full, read-only or not writable; the old content is still there.
+    """
+    with staged_file(path) as staging, staging.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)
 
 
 @contextlib.contextmanager

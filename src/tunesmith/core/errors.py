@@ -26,16 +26,17 @@ class TunesmithError(Exception):
         where: file, line, field or option that it was found in.
         rule: the rule that was broken.
         fix: the way out: what the reader can do now.
+        code: short fixed name of the kind of error, for programs; not every error has one.
     """
 
     exit_code = 3
 
-    def __init__(self, what: str, *, where: str = "", rule: str = "", fix: str = "") -> None:
-        self.what, self.where, self.rule, self.fix = what, where, rule, fix
+    def __init__(self, what: str, *, where: str = "", rule: str = "", fix: str = "", code: str = "") -> None:
+        self.what, self.where, self.rule, self.fix, self.code = what, where, rule, fix, code
         super().__init__(what, where, rule, fix)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.what, self.where, self.rule, self.fix))
+        return (_rebuild, (type(self), self.as_dict()))
 
     def __str__(self) -> str:
         lines = [f"{self.where}: {self.what}" if self.where else self.what]
@@ -51,11 +52,12 @@ class TunesmithError(Exception):
             "where": self.where,
             "rule": self.rule,
             "fix": self.fix,
+            **({"code": self.code} if self.code else {}),
         }
 
 
-def _rebuild(kind: type[TunesmithError], what: str, where: str, rule: str, fix: str) -> TunesmithError:
-    return kind(what, where=where, rule=rule, fix=fix)
+def _rebuild(kind: type[TunesmithError], parts: dict[str, str]) -> TunesmithError:
+    return kind(**{name: text for name, text in parts.items() if name != "type"})
 
 
 class InputError(TunesmithError):

@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 SCHEMA_VERSION = 1
 
 Role = Literal["system", "user", "assistant", "tool"]
-Split = Literal["train", "validation", "test"]
+Split = Literal["train", "validation", "test", "vault"]
 
 
 class Record(BaseModel):
@@ -110,6 +110,8 @@ class Example(Record):
     Earlier assistant turns stand in ``messages`` and are trained too unless their weight is 0. A plain text is a row
     without messages whose target is a `Document`.
     ``id`` is a hash of the content (messages, tools, target), so equal rows have equal ids wherever they stand.
+    ``group`` and ``time`` are what the columns named by ``group_by`` and ``split_by_time`` say. A row whose split is
+    the vault is trained on and judged by nobody who does not ask for it by name.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -119,6 +121,8 @@ class Example(Record):
     source: Source = Source()
     licence: str = ""
     subject: str = ""
+    group: str = ""
+    time: str = ""
     split: Split | None = None
 
     @cached_property
@@ -229,15 +233,42 @@ class Score(Record):
         return sum(self.logprobs)
 
 
+Severity = Literal["error", "warning", "info"]
+
+
+class Edit(Record):
+    """Characters ``start``..``end`` (half open) of the text of one turn become ``text``; a plain text is turn 0."""
+
+    turn: int = Field(ge=0)
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+    text: str
+
+
+class Action(Record):
+    """What a repair would do about a finding: put ``rows`` aside, or change the finding's own row by ``edits``."""
+
+    kind: Literal["quarantine", "edit"]
+    rows: tuple[Source, ...] = ()
+    edits: tuple[Edit, ...] = ()
+
+
 class Finding(Record):
-    """One thing that a check noticed about a row or a file."""
+    """One thing that a check noticed about a row, about rows that belong together, or about a file.
+
+    ``evidence`` holds the words that show it, never a personal value or a secret; ``others`` the rows beside
+    ``source`` that it is about. Without an ``action`` a person has to decide.
+    """
 
     check: str
-    severity: Literal["error", "warning", "info"]
+    severity: Severity
     message: str
     source: Source = Source()
     example_id: str = ""
     fix: str = ""
+    evidence: str = ""
+    others: tuple[Source, ...] = ()
+    action: Action | None = None
 
 
 class Trace(Record):

@@ -42,6 +42,7 @@ from tunesmith.core.disk import (
     staged_folder,
     verify_folder,
     write_bytes,
+    write_lines,
     write_manifest,
     write_text,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "staged_folder",
     "verify_folder",
     "write_bytes",
+    "write_lines",
     "write_manifest",
     "write_text",
 ]

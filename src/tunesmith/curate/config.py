@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,6 +13,7 @@ from tunesmith.core.errors import ConfigError
 from tunesmith.core.records import Example, Record, Split
 from tunesmith.core.registry import nearest
 from tunesmith.core.rows import TokenRows
+from tunesmith.curate.options import Checks
 
 Format = Literal["auto", "chat", "sharegpt", "alpaca", "prompt-completion", "text"]
 FIELD_NAMES = (
@@ -46,7 +47,9 @@ class DatasetSpec(Record):
         "Only the named columns are read; a value that is not text is written as compact JSON.",
     )
     split: Split | None = Field(
-        default=None, description="Put all rows of this file into train, validation or test; empty: split by content."
+        default=None,
+        description="Put all rows of this file into train, validation, test or vault; empty: split by content. A vault "
+        "is kept for a last judgement: no run reads it, and the checks see to it that nothing of it is trained on.",
     )
     system: str = Field(default="", description="System message for the rows that have none of their own.")
     sample_by: Literal["document", "paragraph", "line"] = Field(
@@ -91,7 +94,7 @@ class DatasetSpec(Record):
                 rule="replay states the share of an epoch; a weight would state it a second time",
                 fix="remove one of them",
             )
-        if self.split in ("validation", "test") and (self.replay is not None or self.weight != 1):
+        if self.split not in (None, "train") and (self.replay is not None or self.weight != 1):
             what = "weight" if self.replay is None else "replay share"
             raise ConfigError(
                 f"{self.path} is held out for {self.split}, and has a {what}",
@@ -111,10 +114,19 @@ class Config(Record):
     )
     test_size: float = Field(default=0.1, ge=0.0, lt=1.0, description="Share of the rows that only the verdict sees.")
     split_seed: int = Field(default=0, ge=0, description="Another number gives another split of the same rows.")
+    group_by: str = Field(
+        default="",
+        description="Column of the data files whose equal values stay in one split: customer, conversation, document.",
+    )
+    split_by_time: str = Field(
+        default="",
+        description="Column with a date or a number: the latest rows become test, those before them validation.",
+    )
     on_too_long: Literal["error", "drop"] = Field(
         default="error",
         description="Rows longer than max_length: stop with an error, or leave them out and record it. Never cut.",
     )
+    checks: Checks = Field(default=Checks(), description="What the checks of the rows look for, check by check.")
 
     @model_validator(mode="after")
     def _leave_room_beside_replay(self) -> Config:
@@ -138,6 +150,14 @@ class Config(Record):
                 fix="lower one of them",
             )
         return self
+
+
+def compared_with(config: Config, paths: Sequence[str]) -> Config:
+    """The configuration with more evaluation files that no row may give away."""
+    overlap = config.checks.overlap
+    overlap = overlap.model_copy(update={"against": (*overlap.against, *paths)})
+    checks = config.checks.model_copy(update={"overlap": overlap})
+    return config.model_copy(update={"checks": checks})
 
 
 @dataclass(frozen=True)

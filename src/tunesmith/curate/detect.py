@@ -72,6 +72,7 @@ def detect(row: Row, place: Place) -> str:
     if len(found) > 1:
         raise place.error(
             f"its fields ({_names(row)}) fit two shapes: {' and '.join(found)}",
+            code="two-shapes",
             rule="a file has one shape; which one is not guessed",
             fix=f"say it with format: {fits[0]}" if fits else "leave out the fields of one of them",
         )
@@ -95,6 +96,7 @@ def _refuse_task(place: Place, shape: str, task: str, row: Row) -> NoReturn:
         way_out += f"; or train on a part of it: {_columns(*pair)}"
     raise place.error(
         f"the rows are {shape} (fields {_names(row)})",
+        code="other-task",
         rule=f"this needs a task that this version does not have: {task}",
         fix=way_out,
     )
@@ -114,6 +116,7 @@ def _refuse_unknown(place: Place, row: Row) -> NoReturn:
         fix = f"name the columns: {_columns('YOUR_QUESTION', 'YOUR_ANSWER')}"
     raise place.error(
         f"its fields ({_names(row)}) make no shape that is known",
+        code="unknown-shape",
         rule="known shapes: messages; conversations; instruction and output; prompt and completion; text alone",
         fix=fix,
     )

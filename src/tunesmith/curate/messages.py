@@ -50,6 +50,7 @@ def clean(value: object, place: Place, field: str) -> str:
         except (TypeError, ValueError) as error:
             raise place.error(
                 f"is of a kind that has no text: {type(value).__name__}",
+                code="no-text-kind",
                 field=field,
                 rule="values are text, numbers, lists or objects",
                 fix="convert the column to text",
@@ -57,6 +58,7 @@ def clean(value: object, place: Place, field: str) -> str:
     if "\0" in value:
         raise place.error(
             "has a NUL character (U+0000)",
+            code="nul-character",
             field=field,
             rule="text has no NUL characters",
             fix="remove it",
@@ -67,6 +69,7 @@ def clean(value: object, place: Place, field: str) -> str:
         except UnicodeEncodeError as error:
             raise place.error(
                 f"has half a surrogate pair (U+{ord(value[error.start]):04X}) at character {error.start + 1}",
+                code="half-surrogate",
                 field=field,
                 rule="text is valid Unicode; an emoji cut in two is not",
                 fix="write the whole character, or remove the rest of it",
@@ -83,6 +86,7 @@ def nested(value: object, place: Place, field: str) -> Any:
     except (ValueError, RecursionError) as error:
         raise place.error(
             f"holds text that is not valid JSON: {error}",
+            code="invalid-json-text",
             field=field,
             rule=f"{field} is a list, or the same list as JSON text",
             fix="write it with a JSON library",
@@ -101,6 +105,7 @@ def _role(value: object, roles: Mapping[str, Role], place: Place, field: str) ->
         fix = f"did you mean {meant}? ({fix})" if meant else fix
     raise place.error(
         f"unknown role {shown(value)}" if value is not None else "has no role",
+        code="unknown-role",
         field=field,
         rule="every turn has a role that the model's chat template knows",
         fix=fix,
@@ -113,6 +118,7 @@ def _weight(value: object, role: str, place: Place, field: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
         raise place.error(
             f"weight is {shown(value)}",
+            code="invalid-weight",
             field=field,
             rule="weight is a number of 0 or more; 0 keeps the turn out of training",
             fix="use 0 or 1, or leave it out",
@@ -120,6 +126,7 @@ def _weight(value: object, role: str, place: Place, field: str) -> float | None:
     if role != "assistant":
         raise place.error(
             f"a turn of role {role} has a weight",
+            code="weight-on-context",
             field=field,
             rule="only assistant turns are trained, so only they have a weight",
             fix="remove it",
@@ -133,6 +140,7 @@ def _content(value: object, place: Place, field: str) -> str:
         if isinstance(value, (dict, int, float)):
             raise place.error(
                 f"content is {kind_of(value)}: {shown(value)}",
+                code="invalid-content",
                 field=field,
                 rule='content is a text, or a list of {"type": "text", "text": "…"}',
                 fix="write the content as text",
@@ -144,6 +152,7 @@ def _content(value: object, place: Place, field: str) -> str:
         if kind != "text" or not isinstance(part.get("text"), str):
             raise place.error(
                 f"a content part of type {shown(kind)} cannot be trained" if kind else f"is not a part: {shown(part)}",
+                code="unknown-part",
                 field=f"{field}[{i}]",
                 rule='this version trains on text: parts are {"type": "text", "text": "…"}',
                 fix="remove the part, or put what it says into text",
@@ -157,6 +166,7 @@ def _call(value: object, place: Place, field: str) -> ToolCall:
     if not isinstance(value, dict) or not isinstance(call, dict) or not isinstance(call.get("name"), str):
         raise place.error(
             f"is not a tool call: {shown(value)}",
+            code="invalid-tool-call",
             field=field,
             rule='a tool call is {"id", "type": "function", "function": {"name", "arguments"}}',
             fix="write tool calls as the OpenAI API has them",
@@ -170,6 +180,7 @@ def _call(value: object, place: Place, field: str) -> ToolCall:
     if not known:
         raise place.error(
             f"arguments are not a JSON object: {shown(text)}",
+            code="invalid-arguments",
             field=f"{field}.function.arguments",
             rule='arguments are a JSON object as text, e.g. "{\\"city\\": \\"Utrecht\\"}"',
             fix="write them with a JSON library",
@@ -180,12 +191,14 @@ def _call(value: object, place: Place, field: str) -> ToolCall:
 def chat_message(turn: object, place: Place, field: str) -> Message:
     """A turn as the OpenAI API has it. Keys that would be ignored are refused: they may be a typing error."""
     if not isinstance(turn, dict):
-        raise place.error(f"is {kind_of(turn)}: {shown(turn)}", field=field, rule=_TURN_RULE, fix="write it so")
+        what = f"is {kind_of(turn)}: {shown(turn)}"
+        raise place.error(what, code="invalid-turn", field=field, rule=_TURN_RULE, fix="write it so")
     for key, value in turn.items():
         if key not in _CHAT_KEYS and value not in (None, "", [], {}):
             near = nearest(key, _CHAT_KEYS)
             raise place.error(
                 f"unknown key {shown(key)} in a turn",
+                code="unknown-key",
                 field=field,
                 rule=f"a turn has the keys {', '.join(_CHAT_KEYS)}; others would be ignored without a word",
                 fix=f"did you mean {near[0]}?" if near else "remove it, or put what it says into content",
@@ -194,6 +207,7 @@ def chat_message(turn: object, place: Place, field: str) -> Message:
     if turn.get("name") and role != "tool":
         raise place.error(
             f"a turn of role {role} has a name",
+            code="name-on-turn",
             field=f"{field}.name",
             rule="chat templates leave names out, so the model would never see it",
             fix="remove it, or put the name into content",
@@ -202,6 +216,7 @@ def chat_message(turn: object, place: Place, field: str) -> Message:
     if calls and (role != "assistant" or not isinstance(calls, list)):
         raise place.error(
             f"a turn of role {role} has tool_calls" if role != "assistant" else "tool_calls is not a list",
+            code="misplaced-tool-calls",
             field=f"{field}.tool_calls",
             rule="tool_calls is a list, and only the assistant calls tools",
             fix="correct the role, or remove tool_calls",
@@ -220,7 +235,8 @@ def sharegpt_message(turn: object, place: Place, field: str) -> Message:
     """A turn with from and value, or with role and content."""
     if not isinstance(turn, dict):
         rule = 'a turn is {"from": "human", "value": "…"}'
-        raise place.error(f"is {kind_of(turn)}: {shown(turn)}", field=field, rule=rule, fix="write it so")
+        what = f"is {kind_of(turn)}: {shown(turn)}"
+        raise place.error(what, code="invalid-turn", field=field, rule=rule, fix="write it so")
     if "role" in turn and "from" not in turn:
         return chat_message(turn, place, field)
     role = _role(turn.get("from"), _SHAREGPT_ROLES, place, f"{field}.from")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tunesmith.curate.place import Place
 
 if TYPE_CHECKING:
-    from tunesmith.curate.files import OpenFile, RawRow
+    from tunesmith.curate.lines import OpenFile, RawRow
 
 ROWS_AT_A_TIME = 512
 
@@ -31,6 +31,7 @@ def parquet_rows(file: OpenFile) -> Iterator[RawRow]:
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise place.error(
             f"is not a readable Parquet file: {str(error).splitlines()[0]}",
+            code="invalid-parquet",
             rule="a Parquet file begins and ends with PAR1 and holds text as UTF-8",
             fix="write or download it again",
         ) from error

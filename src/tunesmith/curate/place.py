@@ -22,10 +22,10 @@ class Place:
     path: str
     line: int = 0
 
-    def error(self, what: str, *, rule: str, fix: str, field: str = "") -> DataError:
-        """An error about this place, e.g. ``where="data.jsonl:17 (messages[2].role)"``."""
+    def error(self, what: str, *, code: str, rule: str, fix: str, field: str = "") -> DataError:
+        """An error about this place, e.g. ``where="data.jsonl:17 (messages[2].role)"``; ``code`` names its kind."""
         where = f"{self.path}:{self.line}" if self.line else self.path
-        return DataError(what, where=f"{where} ({field})" if field else where, rule=rule, fix=fix)
+        return DataError(what, where=f"{where} ({field})" if field else where, rule=rule, fix=fix, code=code)
 
     @property
     def source(self) -> Source:

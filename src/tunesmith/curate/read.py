@@ -12,9 +12,15 @@ from tunesmith.core.records import Example, Message
 from tunesmith.core.registry import nearest
 from tunesmith.curate.config import Config, DatasetSpec
 from tunesmith.curate.detect import detect
-from tunesmith.curate.files import RawRow, raw_rows, require_file
+from tunesmith.curate.files import raw_rows, require_file
+from tunesmith.curate.lines import RawRow
 from tunesmith.curate.place import Place, Report, shown, stop
 from tunesmith.curate.shapes import BUILDERS, FIELDS
+
+Labels = Mapping[str, str]
+"""Field of `Example` → column of the files that fills it: what is known of a row beside its content."""
+
+NO_LABELS: Labels = {}
 
 
 @dataclass(frozen=True)
@@ -55,18 +61,21 @@ def read_file(path: str) -> tuple[Example, ...]:
     return tuple(read(DatasetSpec(path=str(path))))
 
 
-def open_reading(spec: DatasetSpec, *, report: Report = stop, progress: Progress | None = None) -> Reading:
+def open_reading(
+    spec: DatasetSpec, *, report: Report = stop, progress: Progress | None = None, labels: Labels = NO_LABELS
+) -> Reading:
     """Open a file and recognise its shape. Bad rows go to ``report``; when it returns, reading goes on without them.
 
     Raises:
         DataError: the file cannot be read, is empty, or its shape is unknown, ambiguous or of another task.
     """
-    wanted = tuple(spec.columns.values())
+    wanted = (*spec.columns.values(), *labels.values()) if spec.columns else ()
     rows = raw_rows(spec.path, wanted=wanted, sample_by=spec.sample_by, report=report, progress=progress)
     first = next(rows, None)
     if first is None:
         raise Place(spec.path).error(
             "has no rows",
+            code="no-rows",
             rule="a data file has at least one row (a table also has a header)",
             fix="check that the file was written to its end, and that its first rows can be read",
         )
@@ -74,16 +83,18 @@ def open_reading(spec: DatasetSpec, *, report: Report = stop, progress: Progress
     if shape == "text" and spec.system:
         raise Place(spec.path).error(
             "is plain text, and has a system message",
+            code="system-on-text",
             field="system",
             rule="plain text is trained as it stands; only conversations have a system message",
             fix="remove system from this data set",
         )
-    unused = () if spec.columns else tuple(str(name) for name in first[1] if name not in FIELDS[shape])
-    return Reading(shape, unused, _examples(first, rows, spec, shape, report))
+    known = {*FIELDS[shape], *labels.values()}
+    unused = () if spec.columns else tuple(str(name) for name in first[1] if name not in known)
+    return Reading(shape, unused, _examples(first, rows, spec, shape, report, labels))
 
 
 def _examples(
-    first: RawRow, rows: Iterator[RawRow], spec: DatasetSpec, shape: str, report: Report
+    first: RawRow, rows: Iterator[RawRow], spec: DatasetSpec, shape: str, report: Report, labels: Labels
 ) -> Iterator[Example]:
     build = BUILDERS[shape]
     row: RawRow | None = first
@@ -94,7 +105,7 @@ def _examples(
         except DataError as error:
             report(error)
         else:
-            yield _with_spec(example, spec)
+            yield _with_labels(_with_spec(example, spec), fields, labels)
         row = next(rows, None)
 
 
@@ -107,6 +118,7 @@ def _mapped(row: Mapping[str, Any], spec: DatasetSpec, place: Place) -> Mapping[
             near = nearest(column, row)
             raise place.error(
                 f"has no column {shown(column)}; its columns are {', '.join(map(str, row)) or '(none)'}",
+                code="missing-column",
                 rule="every column that columns names must be there",
                 fix=f"did you mean {near[0]}?" if near else "correct columns, or add the column to the file",
             )
@@ -119,4 +131,11 @@ def _with_spec(example: Example, spec: DatasetSpec) -> Example:
     change: dict[str, Any] = {"split": split} if split else {}
     if spec.system and (not example.messages or example.messages[0].role != "system"):
         change["messages"] = (Message(role="system", content=spec.system), *example.messages)
+    return example.model_copy(update=change) if change else example
+
+
+def _with_labels(example: Example, row: Mapping[str, Any], labels: Labels) -> Example:
+    """The row with what the named columns say about it; a row without them stays as it is."""
+    found = {field: row.get(column) for field, column in labels.items()}
+    change = {field: str(value) for field, value in found.items() if value is not None}
     return example.model_copy(update=change) if change else example

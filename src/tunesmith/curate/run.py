@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,18 @@ from tunesmith.core.events import Emit, Note, Tick, ignore
 from tunesmith.core.protocols import Progress, Renderer
 from tunesmith.core.records import Example, Finding, Source, digest_of
 from tunesmith.core.rows import TokenRows
+from tunesmith.core.spool import Spool
 from tunesmith.core.store import Workspace
-from tunesmith.curate.check import CUT, Inspection, inspect
+from tunesmith.curate.checks import Inspection, inspect
 from tunesmith.curate.config import Config, DataSet, Dataset
+from tunesmith.curate.corpus import Chosen, Placed
 from tunesmith.curate.files import text_files
+from tunesmith.curate.lengths import CUT
 from tunesmith.curate.measure import counted, kept_rows, select
+from tunesmith.curate.observe import Setting
 from tunesmith.curate.place import count
 from tunesmith.curate.read import open_reading
-from tunesmith.curate.split import assign, must_have_rows
+from tunesmith.curate.split import must_have_rows, place
 
 if TYPE_CHECKING:
     from tunesmith.text.shards import Shard
@@ -38,7 +43,8 @@ KEPT_FINDINGS = 50
 class Examination:
     """What is in the files: the rows with their splits, what the checks found, and the rows that cannot be read."""
 
-    examples: tuple[Example, ...]
+    examples: Sequence[Example]
+    """In memory, or in a temporary file where they are many."""
     formats: Mapping[str, str]
     """Path → shape that was recognised."""
     sources: Mapping[str, str]
@@ -69,9 +75,10 @@ class Examination:
         return (*self.inspection.findings, *more)
 
     @property
-    def kept(self) -> tuple[Example, ...]:
+    def kept(self) -> Sequence[Example]:
         """The rows without those that are left out for their length."""
-        return tuple(example for example in self.examples if example.id not in self.inspection.left_out)
+        left_out = self.inspection.left_out
+        return Chosen(self.examples, lambda example: example.id not in left_out) if left_out else self.examples
 
 
 def run(
@@ -96,36 +103,37 @@ def run(
         DataError: a file or a row cannot be read, a finding at error level stands (the worst are listed), or a split
             gets no row.
     """
-    found = examine(config, renderer, max_length, emit, context, workspace)
+    found = examine(config, renderer, max_length, emit, context, workspace, training=True)
     if found.unreadable:
         raise _together(found.unreadable)
     findings = found.findings
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
         raise _refusal(errors, len(found.examples))
-    left_out = len(found.examples) - len(found.kept)
+    kept = tuple(found.kept)
+    left_out = len(found.examples) - len(kept)
     if left_out:
         emit(Note(text=f"left out {count(left_out, 'row')} longer than max_length {max_length}", level="warning"))
     for finding in findings:
         if finding.check == CUT:
             emit(Note(text=finding.message))
-    must_have_rows(found.kept, config)
+    must_have_rows(kept, config)
     tokens, sets = _tokens(found, config)
-    rows = Counter(str(example.split) for example in found.kept)
+    rows = Counter(str(example.split) for example in kept)
     card = DatasetCard(
-        digest=_digest(found, config),
+        digest=_digest(kept, found.rows, config),
         sources=found.sources,
         formats=found.formats,
         rows={name: rows[name] for name in ("train", "validation", "test")},
         findings=capped(findings),
     )
-    return Dataset(card=card, examples=found.kept, tokens=tokens, sets=sets)
+    return Dataset(card=card, examples=kept, tokens=tokens, sets=sets)
 
 
-def _digest(found: Examination, config: Config) -> str:
+def _digest(kept: Sequence[Example], counts: Sequence[int], config: Config) -> str:
     """Identity of the rows, their splits, and how often an epoch shows them."""
-    rows = [[example.id, example.split] for example in found.kept]
-    mix = [[rows, spec.weight, spec.replay] for rows, spec in zip(found.rows, config.datasets, strict=True)]
+    rows = [[example.id, example.split] for example in kept]
+    mix = [[rows, spec.weight, spec.replay] for rows, spec in zip(counts, config.datasets, strict=True)]
     is_plain = all(weight == 1 and replay is None for _, weight, replay in mix)
     return digest_of(rows if is_plain else [rows, mix])
 
@@ -151,13 +159,16 @@ def examine(
     emit: Emit = ignore,
     context: int | None = None,
     workspace: Workspace | None = None,
+    *,
+    training: bool = False,
 ) -> Examination:
     """Read and check everything, and judge nothing: errors of rows come back in the result.
+
+    ``training``: only the checks that run before every training.
 
     Raises:
         DataError: a file cannot be read at all, or ``MAX_UNREADABLE`` of its rows cannot.
     """
-    examples: list[Example] = []
     formats: dict[str, str] = {}
     sources: dict[str, str] = {}
     unused: dict[str, tuple[str, ...]] = {}
@@ -168,28 +179,37 @@ def examine(
         if len(unreadable) >= MAX_UNREADABLE:
             raise _together(unreadable)
 
-    groups: list[tuple[Example, ...]] = []
+    examples: Spool[Example] = Spool(Example)
+    named = {"group": config.group_by, "time": config.split_by_time}
+    labels = {field: column for field, column in named.items() if column}
+    ends = [0]
     for spec in config.datasets:
-        reading = open_reading(spec, report=report, progress=_ticks(emit, f"reading {Path(spec.path).name}"))
+        ticks = _ticks(emit, f"reading {Path(spec.path).name}")
+        reading = open_reading(spec, report=report, progress=ticks, labels=labels)
         formats[spec.path], unused[spec.path] = reading.format, reading.unused
-        groups.append(tuple(reading.examples))
-        examples += groups[-1]
+        for example in reading.examples:
+            examples.append(example)
+        ends.append(len(examples))
         sources[spec.path] = content_digest(Path(spec.path))
-    placed = assign(examples, config)
     shards: Sequence[Shard] = ()
     if renderer and workspace and not unreadable:
         names = [Path(spec.path).name for spec in config.datasets]
+        groups = [examples[start:end] for start, end in pairwise(ends)]
         shards = kept_rows(list(zip(names, groups, strict=True)), renderer, max_length, workspace, emit) or ()
-    inspection = inspect(
-        placed,
-        renderer,
-        max_length,
+    setting = Setting(
+        options=config.checks,
+        renderer=renderer,
+        max_length=max_length,
         on_too_long=config.on_too_long,
         context=context,
-        progress=_ticks(emit, "checking rows"),
         measured=counted(shards) if shards else None,
+        has_splits=True,
     )
-    rows = tuple(map(len, groups))
+    assigned = place(examples, config, _ticks(emit, "splitting rows"))
+    placed = Placed(examples, assigned.splits)
+    inspection = inspect(placed, setting, emit, training=training)
+    inspection = replace(inspection, findings=(*inspection.findings, *assigned.findings))
+    rows = tuple(end - start for start, end in pairwise(ends))
     return Examination(placed, formats, sources, inspection, unused, tuple(unreadable), rows, shards)
 
 
@@ -225,7 +245,7 @@ def _together(errors: Sequence[DataError]) -> DataError:
     others = ", ".join(error.where for error in errors[1:4]) + (", …" if len(errors) > 4 else "")
     more = "at least " if len(errors) >= MAX_UNREADABLE else ""
     what = f"{first.what}\n  ({more}{count(len(errors) - 1, 'more row')} cannot be read: {others})"
-    return DataError(what, where=first.where, rule=first.rule, fix=first.fix)
+    return DataError(what, where=first.where, rule=first.rule, fix=first.fix, code=first.code)
 
 
 def _refusal(errors: Sequence[Finding], rows: int) -> DataError:

@@ -27,6 +27,7 @@ def _example(messages: Sequence[Message], row: Row, place: Place) -> Example:
     if not any(m.role == "assistant" for m in messages):
         raise place.error(
             "has no assistant turn",
+            code="no-assistant-turn",
             field="messages",
             rule="an example ends with the answer that the model should give",
             fix="add the wanted answer as the last turn, or remove the row",
@@ -34,6 +35,7 @@ def _example(messages: Sequence[Message], row: Row, place: Place) -> Example:
     if messages[-1].role != "assistant":
         raise place.error(
             f"ends with a turn of role {messages[-1].role}",
+            code="ends-without-answer",
             field=f"messages[{len(messages) - 1}].role",
             rule="an example ends with the answer that the model should give",
             fix="add the wanted answer as the last turn, or remove what comes after the last answer",
@@ -53,6 +55,7 @@ def _tools(value: object, place: Place) -> tuple[Mapping[str, Any], ...]:
     if not isinstance(value, list) or not all(isinstance(tool, dict) and _tool_name(tool) for tool in value):
         raise place.error(
             f"tools is not a list of function descriptions: {shown(value)}",
+            code="invalid-tools",
             field="tools",
             rule='tools is a list of {"type": "function", "function": {"name", "description", "parameters"}}',
             fix="write tools as the OpenAI API has them",
@@ -72,6 +75,7 @@ def _turns(row: Row, name: str, place: Place) -> list[Any]:
     if not isinstance(value, list) or not value:
         raise place.error(
             f"{name} is empty" if value in ([], "") else f"{name} is {kind_of(value)}, not a list",
+            code="no-turns",
             field=name,
             rule=f"{name} is a list of at least a question and an answer",
             fix="fill it, or remove the row",
@@ -100,6 +104,7 @@ def alpaca(row: Row, place: Place) -> Example:
         if not isinstance(pair, list) or len(pair) != 2:
             raise place.error(
                 f"is not a pair: {shown(pair)}",
+                code="invalid-history",
                 field=f"history[{i}]",
                 rule="history is a list of [question, answer]",
                 fix="give every earlier question its answer",
@@ -124,6 +129,7 @@ def plain_text(row: Row, place: Place) -> Example:
     if not isinstance(value, str):
         raise place.error(
             f"text is {kind_of(value)}, not a text: {shown(value)}",
+            code="not-text",
             field="text",
             rule="a row of plain text has one text",
             fix="write it as a string, or remove the row",
@@ -144,6 +150,7 @@ def _needed(row: Row, name: str, place: Place) -> object:
     near = nearest(name, row)
     raise place.error(
         f"has no field {name}; its fields are {', '.join(map(str, row)) or '(none)'}",
+        code="missing-field",
         field=name,
         rule="all rows of a file have the shape of its first row",
         fix=f"did you mean {near[0]}?" if near else "complete the row, or remove it",

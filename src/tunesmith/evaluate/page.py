@@ -11,7 +11,8 @@ from typing import Any
 from tunesmith.core.artifacts import Comparison, DatasetCard, ItemResult, Report, RunRecord
 from tunesmith.core.records import Finding
 from tunesmith.evaluate import plots, wording
-from tunesmith.evaluate.template import STYLE, TEMPLATE
+from tunesmith.evaluate.template import TEMPLATE
+from tunesmith.text.page import chip, fill
 
 WORST_ROWS = 10
 MOST_FINDINGS = 20
@@ -21,29 +22,12 @@ LONGEST_VALUE = 300
 ALIKE = 0.35
 """Share of common words from which an answer is close enough to the wanted one to mark the differences."""
 
-KINDS = {
-    "better": ("better", "▲", "better"),
-    "worse": ("worse", "▼", "worse"),
-    "equivalent": ("same", "=", "equivalent"),
-    "cannot tell": ("unsure", "?", "cannot tell"),
-    "none": ("same", "·", "no verdict"),
-    "passed": ("better", "✓", "passed"),
-    "failed": ("worse", "✗", "failed"),
-    "not measured": ("unsure", "–", "not measured"),
-    "error": ("worse", "✗", "error"),
-    "warning": ("unsure", "!", "warning"),
-    "info": ("same", "i", "info"),
-}
-
 # After the primary metric, the first two of these that were measured are shown on top.
 DECIDING = ("schema_valid", "json_valid", "all_fields_f1", "bleu", "perplexity", "stop_rate", "answer_tokens")
 
 
 def to_html(report: Report, run: RunRecord | None = None, dataset: DatasetCard | None = None) -> str:
     """The page as one string. Without ``run`` it has no loss curves and checks, without ``dataset`` no data section."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
     decisive = wording.comparisons_of(report, report.primary_metric)
     if decisive:
         headline = wording.headline(decisive[0])
@@ -53,9 +37,8 @@ def to_html(report: Report, run: RunRecord | None = None, dataset: DatasetCard |
         headline, _, rest = report.sentence.partition(". ")
         evidence = [rest] if rest else []
     sections = {
-        "style": Markup(STYLE),
         "headline": headline,
-        "verdict": _kind(report.verdict or "none"),
+        "verdict": chip(report.verdict or "no verdict"),
         "evidence": evidence,
         "created_at": report.created_at.replace("T", " ").replace("+00:00", " UTC"),
         "rows": len(report.items),
@@ -76,12 +59,7 @@ def to_html(report: Report, run: RunRecord | None = None, dataset: DatasetCard |
         **_tables(report),
         **_rows(report),
     }
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(TEMPLATE).render(sections)
-
-
-def _kind(word: str) -> dict[str, str]:
-    return dict(zip(("kind", "symbol", "word"), KINDS[word], strict=True))
+    return fill(TEMPLATE, sections)
 
 
 def _judged(report: Report) -> str:
@@ -112,7 +90,7 @@ def _cards(report: Report) -> list[dict[str, Any]]:
             change = wording.difference_text(metric, first.difference)
             card["note"] = f"{change} ({wording.difference_range_text(metric, first.low, first.high) or 'no interval'})"
             card["before"] = wording.value_text(metric, first.baseline_value)
-            card["verdict"] = _kind(first.verdict)
+            card["verdict"] = chip(first.verdict)
             shown = [first.baseline_value, after.value]
         full = {"share": 1.0, "score": 100.0}.get(wording.term(metric).unit)
         kinds = ["before", "after"] if found else ["after"]
@@ -161,7 +139,7 @@ def _change(found: Comparison, reach: Mapping[str, tuple[float, float]]) -> dict
 
     metric, plot = found.metric, ""
     if found.low is not None and found.high is not None and found.difference is not None:
-        kind = KINDS[found.verdict][0]
+        kind = chip(found.verdict)["kind"]
         plot = plots.interval_bar(found.low, found.high, found.difference, reach[wording.term(metric).unit], kind)
     return {
         "candidate": found.candidate,
@@ -170,7 +148,7 @@ def _change(found: Comparison, reach: Mapping[str, tuple[float, float]]) -> dict
         "plot": Markup(plot),
         "smallest": wording.difference_text(metric, found.smallest_visible, sign=False),
         "p_value": "" if found.p_value is None else wording.p_text(found.p_value),
-        "verdict": _kind(found.verdict),
+        "verdict": chip(found.verdict),
     }
 
 
@@ -286,7 +264,7 @@ def _run(run: RunRecord) -> dict[str, Any]:
         "outturn": "" if run.outturn is None else run.outturn.sentence[:1].upper() + run.outturn.sentence[1:] + ".",
         **_task_metric(run),
         "checks": [
-            {"verdict": _kind(words[check.passed]), "name": check.name, "detail": check.detail} for check in run.checks
+            {"verdict": chip(words[check.passed]), "name": check.name, "detail": check.detail} for check in run.checks
         ],
     }
 
@@ -327,7 +305,7 @@ def _dataset(card: DatasetCard) -> dict[str, Any]:
 def _finding(finding: Finding) -> dict[str, Any]:
     where = [str(finding.source)] if finding.source.path else []
     return {
-        "verdict": _kind(finding.severity),
+        "verdict": chip(finding.severity),
         "message": f"{finding.check}: {finding.message}",
         "where": " · ".join([*where, finding.fix] if finding.fix else where),
     }

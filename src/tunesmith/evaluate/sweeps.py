@@ -8,26 +8,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tunesmith.core.artifacts import SweepRecord, SweepTrial
-from tunesmith.evaluate.template import STYLE
+from tunesmith.text.page import fill
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 480, 230, 62, 16, 14, 44
 MARKS = {"complete": ("better", "✓"), "pruned": ("same", "✂"), "failed": ("worse", "✗"), "cut": ("unsure", "…")}
 SPIKE = 3.0
 """Losses above so many times the median are drawn at the upper edge."""
 
-TEMPLATE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{{ headline }}</title>
-<style>{{ style }}
+TEMPLATE = """{% extends "frame" %}
+{% block style %}
 svg.plot { min-width: 0; } .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr));
-gap: 14px; margin-top: 12px; } svg polyline.lead { stroke: var(--good); stroke-width: 2; }</style>
-</head>
-<body>
-<main>
+gap: 14px; margin-top: 12px; } svg polyline.lead { stroke: var(--good); stroke-width: 2; }
+{% endblock %}
+{% block page %}
 <header class="top"><span>Hyper-parameter search</span><span>{{ created_at }} · {{ record.trials|length }} trials,
 {{ minutes }} minutes</span></header>
 <section class="hero {{ 'better' if best else 'unsure' }}">
@@ -68,15 +61,12 @@ they were behind. The line is the best so far. A knob whose dots form no slope m
 {% endfor %}</dl></div>
 <footer>Trial 0 {{ "is the configuration as it stood" if record.has_own else "was drawn like the others" }}. Loss of a
 trial that was not completed: the lowest until it ended; it takes no part in the ranking.</footer>
-</main>
-</body>
-</html>
+{% endblock %}
 """
 
 
 def sweep_to_html(record: SweepRecord) -> str:
     """The page as one string."""
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     best = record.ranking[0] if record.ranking else None
@@ -84,7 +74,6 @@ def sweep_to_html(record: SweepRecord) -> str:
     ranked = {trial.number: place for place, trial in enumerate(record.ranking)}
     ordered = sorted(record.trials, key=lambda trial: (ranked.get(trial.number, len(ranked)), trial.number))
     sections = {
-        "style": Markup(STYLE),
         "record": record,
         "best": best,
         "headline": f"Best so far: {values}" if best else "No configuration can be recommended",
@@ -94,8 +83,7 @@ def sweep_to_html(record: SweepRecord) -> str:
         "rows": [_row(trial, record, trial is best) for trial in ordered],
         "plots": [Markup(plot) for plot in _plots(record)],
     }
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(TEMPLATE).render(sections)
+    return fill(TEMPLATE, sections)
 
 
 def value_text(value: Any) -> str:

@@ -1,0 +1,165 @@
+"""The table of checks, and the one pass over the rows that serves them all.
+
+A check that cannot run says "not checked", never "passed". Errors stop training; warnings do not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tunesmith.core.artifacts import Check
+from tunesmith.core.events import Emit, Tick, ignore
+from tunesmith.core.protocols import Progress
+from tunesmith.core.records import Example, Finding
+from tunesmith.curate.conflicts import CONFLICTS, Conflicts
+from tunesmith.curate.controls import CONTROL, ControlTokens
+from tunesmith.curate.corpus import Corpus
+from tunesmith.curate.diversity import DIVERSITY, REPRESENTATIVE, Diversity, LikeProduction
+from tunesmith.curate.duplicates import COPIES, NEAR, Copies, NearDuplicates
+from tunesmith.curate.faithful import FAITHFUL, Unfaithful
+from tunesmith.curate.form import FORM, FormOfAnswers
+from tunesmith.curate.labels import LABELS, LabelErrors
+from tunesmith.curate.lengths import (
+    RENDERING,
+    TOO_LONG,
+    TRAINED,
+    Lengths,
+    Rendering,
+    TokenCounts,
+    Trained,
+    token_counts,
+    too_long,
+)
+from tunesmith.curate.measure import measure
+from tunesmith.curate.observe import Observer, Outcome, Setting
+from tunesmith.curate.overlap import CONTAMINATION, OVERLAP, Contamination, Overlap
+from tunesmith.curate.place import count
+from tunesmith.curate.semantic import SEMANTIC, SemanticDuplicates
+from tunesmith.curate.style import STYLE, Style
+from tunesmith.curate.tools import TOOLS, ToolCalls
+from tunesmith.curate.turns import (
+    EMPTY_ANSWERS,
+    EMPTY_QUESTIONS,
+    ROLE_ORDER,
+    each_row,
+    empty_answers,
+    empty_questions,
+    wrong_order,
+)
+
+_TICK = 256
+
+
+@dataclass(frozen=True)
+class CheckKind:
+    """A line of the table: the name of a check, how it begins, and whether it also runs before every training."""
+
+    name: str
+    begin: Callable[[Setting], Observer]
+    before_training: bool = True
+
+
+CHECKS: tuple[CheckKind, ...] = (
+    CheckKind(COPIES, Copies),
+    CheckKind(NEAR, NearDuplicates, before_training=False),
+    CheckKind(SEMANTIC, SemanticDuplicates, before_training=False),
+    CheckKind(CONFLICTS, Conflicts),
+    CheckKind(EMPTY_ANSWERS, each_row(empty_answers)),
+    CheckKind(EMPTY_QUESTIONS, each_row(empty_questions)),
+    CheckKind(ROLE_ORDER, each_row(wrong_order)),
+    CheckKind(TOOLS, ToolCalls),
+    CheckKind(CONTROL, ControlTokens),
+    CheckKind(RENDERING, Rendering),
+    CheckKind(TRAINED, Trained),
+    CheckKind(TOO_LONG, Lengths),
+    CheckKind(OVERLAP, Overlap),
+    CheckKind(DIVERSITY, Diversity, before_training=False),
+    CheckKind(REPRESENTATIVE, LikeProduction, before_training=False),
+    CheckKind(CONTAMINATION, Contamination, before_training=False),
+    CheckKind(FORM, FormOfAnswers),
+    CheckKind(FAITHFUL, Unfaithful, before_training=False),
+    CheckKind(LABELS, LabelErrors, before_training=False),
+    CheckKind(STYLE, Style, before_training=False),
+)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Everything that the checks found. ``left_out`` holds the ids of the rows that are dropped for their length."""
+
+    findings: tuple[Finding, ...]
+    checks: tuple[Check, ...]
+    figures: Mapping[str, Mapping[str, Any]]
+    """Check → its numbers, for the report."""
+    tokens: TokenCounts | None
+    left_out: frozenset[str]
+
+
+def inspect(
+    examples: Sequence[Example], setting: Setting, emit: Emit = ignore, *, training: bool = False
+) -> Inspection:
+    """Findings, the table of checks, and the token counts of the rows.
+
+    Args:
+        examples: the rows, in memory or in a file.
+        setting: options, and the model's view of the rows; where there is a renderer and nothing was measured, the
+            tokens are counted here.
+        emit: receives progress.
+        training: only the checks that run before every training.
+    """
+    kinds = [kind for kind in CHECKS if kind.before_training or not training]
+    if setting.renderer and setting.measured is None:
+        counted = measure(examples, setting.renderer, setting.max_length, _ticks(emit, "counting tokens"))
+        setting = replace(setting, measured=counted)
+    corpus = Corpus(examples)
+    found, outcomes = _observe(kinds, corpus, setting, emit)
+    findings = [finding for kind in kinds for finding in found[kind.name]]
+    rank = {"error": 0, "warning": 1, "info": 2}
+    findings.sort(key=lambda finding: rank[finding.severity])
+    dropped = too_long(corpus, setting) if setting.on_too_long == "drop" else []
+    return Inspection(
+        findings=tuple(findings),
+        checks=tuple(_line(kind, found[kind.name], outcomes[kind.name], len(corpus)) for kind in kinds),
+        figures={name: outcome.figures for name, outcome in outcomes.items() if outcome.figures},
+        tokens=token_counts(setting.measured) if setting.measured else None,
+        left_out=frozenset(corpus.examples[number].id for number in dropped),
+    )
+
+
+def _observe(
+    kinds: Sequence[CheckKind], corpus: Corpus, setting: Setting, emit: Emit
+) -> tuple[dict[str, list[Finding]], dict[str, Outcome]]:
+    """Findings and outcome of each check, by its name."""
+    observers = {kind.name: kind.begin(setting) for kind in kinds}
+    found: dict[str, list[Finding]] = {name: [] for name in observers}
+    progress = _ticks(emit, "checking rows")
+    for row in corpus:
+        for name, observer in observers.items():
+            found[name] += observer.see(row)
+        if row.number % _TICK == 0 or row.number + 1 == len(corpus):
+            progress(row.number + 1, len(corpus))
+    outcomes = {}
+    for name, observer in observers.items():
+        outcomes[name] = observer.finish(corpus, _ticks(emit, f"checking: {name}"))
+        found[name] += outcomes[name].findings
+    return found, outcomes
+
+
+def _ticks(emit: Emit, task: str) -> Progress:
+    return lambda done, total: emit(Tick(task=task, done=done, total=total))
+
+
+def _line(kind: CheckKind, findings: Sequence[Finding], outcome: Outcome, rows: int) -> Check:
+    """What a check found, or why it did not run."""
+    if not rows:
+        return Check(name=kind.name, passed=None, detail="not checked: there are no rows")
+    if outcome.not_checked:
+        return Check(name=kind.name, passed=None, detail=f"not checked: {outcome.not_checked}")
+    counts = Counter(finding.severity for finding in findings if finding.check == kind.name)
+    words = ("error", "warning")
+    parts = [count(counts[word], word) for word in words if counts[word]]  # type: ignore[index]
+    detail = ", ".join(parts) or f"nothing found in {count(rows, 'row')}"
+    return Check(name=kind.name, passed=not counts["error"], detail=detail + outcome.remark)
