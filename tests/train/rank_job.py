@@ -1,6 +1,7 @@
 """Training jobs for several processes: ``torchrun … -m tests.train.rank_job MODEL OUT JOB...``, one after the other.
 
 A job is ``FOLDER=METHOD``, or ``FOLDER=METHOD:STEP`` for one that ends after a step as if killed, or
+``FOLDER=METHOD:untied`` for one with recompute on a model with a head of its own (in ``untied`` beside MODEL), or
 ``FOLDER=METHOD:fail`` for one in which the second process fails, or ``FOLDER=METHOD:short`` where it lacks memory once.
 """
 
@@ -24,7 +25,7 @@ from tunesmith.core.errors import DataError
 from tunesmith.core.events import AnyEvent, Step
 from tunesmith.model.batch import Batch
 from tunesmith.model.load import Base, load_base
-from tunesmith.train import Context, joined, run, runs, sft, verify
+from tunesmith.train import Context, LoopConfig, joined, run, runs, sft, verify
 
 ADAPTER = job.ADAPTER.model_copy(update={"lora_dropout": 0.0})
 ROWS = 5
@@ -41,6 +42,7 @@ def train(
     method: str,
     after_step: Callable[[int, float], None] = lambda step, norm: None,
     at_a_time: int = 1,
+    recompute: bool = False,
 ) -> RunRecord:
     """One job in this process, alone or with others."""
 
@@ -50,7 +52,8 @@ def train(
 
     sizes = {"per_device_train_batch_size": at_a_time, "gradient_accumulation_steps": ROWS // at_a_time}
     config = job.config(method=method, max_steps=8, eval_steps=2, **sizes)
-    context = Context(load_base(model, torch.float32), ByteRenderer(), "none", out, emit=listen)
+    loop = LoopConfig(gradient_checkpointing=recompute)
+    context = Context(load_base(model, torch.float32), ByteRenderer(), "none", out, emit=listen, loop=loop)
     return run(config, ADAPTER, job.rows(), context)
 
 
@@ -96,6 +99,8 @@ def main(model: Path, out: Path, jobs: list[str]) -> None:
             method, _, stop = method.partition(":")
             if stop == "fail":
                 train(model, out / folder, method, fail_on_rank_1)
+            elif stop == "untied":
+                train(model.with_name("untied"), out / folder, method, recompute=True)
             elif stop == "short":
                 short = Short()
                 with mock.patch.dict(runs.TASKS, sft=short):  # type: ignore[arg-type]

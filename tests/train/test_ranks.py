@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.command import QUICK, Ran
+from tests.command import QUICK, SECONDS, Ran
 from tests.project import CONFIG, Project
 from tests.tiny import build_tokenizer
 from tests.train import rank_job
@@ -44,12 +43,12 @@ def torchrun(*arguments: object, at: Path) -> Ran:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=SECONDS,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
-def build_odd(folder: Path) -> Path:
+def build_odd(folder: Path, tied: bool = True) -> Path:
     """A random Llama whose matrices have odd numbers of rows, so that two processes cannot halve them."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -58,13 +57,15 @@ def build_odd(folder: Path) -> Path:
     sizes = {"vocab_size": 385, "hidden_size": 32, "intermediate_size": 67, "num_hidden_layers": 2}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512}
     ids = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 2}
-    LlamaForCausalLM(LlamaConfig(**sizes, **heads, **ids, tie_word_embeddings=True)).eval().save_pretrained(folder)
+    LlamaForCausalLM(LlamaConfig(**sizes, **heads, **ids, tie_word_embeddings=tied)).eval().save_pretrained(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_odd(tmp_path_factory.mktemp("models") / "odd")
+    folder = tmp_path_factory.mktemp("models")
+    build_odd(folder / "untied", tied=False)
+    return build_odd(folder / "odd")
 
 
 @pytest.fixture(scope="module")
@@ -76,18 +77,22 @@ def out(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tunesmith.train.verify.Reload", rank_job.job.InstantReload)
-        jobs = [*(f"two/{m}={m}" for m in METHODS), *(f"back/{m}={m}:3" for m in METHODS), "short=lora:short"]
+        jobs = [
+            *(f"two/{m}={m}" for m in METHODS),
+            *(f"back/{m}={m}:3" for m in METHODS),
+            "short=lora:short",
+            "two/untied=full:untied",
+        ]
         begun = torchrun("tests.train.rank_job", model, folder, *jobs, at=folder)
         assert begun.code == 0, begun.err
         for method in METHODS:
             with suppress(rank_job.Stopped):
                 rank_job.train(model, folder / "back" / method, method, rank_job.stop_after(5))
             rank_job.train(model, folder / "one" / method, method)
+        rank_job.train(model.with_name("untied"), folder / "one" / "untied", "full")
     jobs = [*(f"back/{m}={m}" for m in METHODS), "bad=full:fail"]
-    begin = time.monotonic()
     ended = torchrun("tests.train.rank_job", model, folder, *jobs, at=folder)
-    seconds = time.monotonic() - begin
-    (folder / "bad.json").write_text(json.dumps({**vars(ended), "seconds": seconds}))
+    (folder / "bad.json").write_text(json.dumps(vars(ended)))
     return folder
 
 
@@ -102,8 +107,9 @@ def apart(one: Path, two: Path) -> float:
     return max(float((second[name] - first[name]).norm() / first[name].norm()) for name in first)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("way", ["two", "back"])
+@pytest.mark.parametrize(
+    ("way", "method"), [*((way, method) for way in ("two", "back") for method in METHODS), ("two", "untied")]
+)
 def test_two_processes_learn_what_one_does_also_when_their_number_changes(out: Path, method: str, way: str) -> None:
     one, two = record(out / "one" / method), record(out / way / method)
     assert two.train_losses == pytest.approx(one.train_losses, rel=TOLERANCE)
@@ -145,7 +151,6 @@ def test_memory_that_runs_out_in_one_process_makes_all_take_fewer_rows_at_a_time
 def test_an_error_in_one_process_ends_all_with_its_message(out: Path) -> None:
     bad = json.loads((out / "bad.json").read_text())
     assert bad["code"] != 0
-    assert bad["seconds"] < 120
     assert bad["err"].count("rank 1 of 2:") == 1
     assert "a row that only this process has seen" in bad["err"]
     assert not (out / "bad" / "run.json").exists()

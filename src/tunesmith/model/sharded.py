@@ -156,8 +156,9 @@ def train_sharded(base: Base) -> Trainable:
 
 def _require_divisible(base: Base) -> None:
     formats = {parameter.dtype for parameter in base.model.parameters()}
-    reason = base.way.alone and f"runs one document at a time ({base.way.alone})"
-    reason = reason or (len(formats) > 1 and f"mixes {len(formats)} number formats")
+    reason = f"mixes {len(formats)} number formats" if len(formats) > 1 else ""
+    if base.way.alone:
+        reason = f"runs one document at a time ({base.way.alone})"
     if reason:
         raise ConfigError(
             f"method: full on several processes: the model {reason}",
