@@ -6,7 +6,7 @@ A check that cannot run says "not checked", never "passed". Errors stop training
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -117,16 +117,20 @@ def inspect(
     corpus = Corpus(examples)
     found, outcomes = _observe(kinds, corpus, setting, emit)
     findings = [finding for kind in kinds for finding in found[kind.name]]
-    rank = {"error": 0, "warning": 1, "info": 2}
-    findings.sort(key=lambda finding: rank[finding.severity])
     dropped = too_long(corpus, setting) if setting.on_too_long == "drop" else []
     return Inspection(
-        findings=tuple(findings),
+        findings=by_severity(findings),
         checks=tuple(_line(kind, found[kind.name], outcomes[kind.name], len(corpus)) for kind in kinds),
         figures={name: outcome.figures for name, outcome in outcomes.items() if outcome.figures},
         tokens=token_counts(setting.measured) if setting.measured else None,
         left_out=frozenset(corpus.examples[number].id for number in dropped),
     )
+
+
+def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The gravest first, else in the same order."""
+    rank = {"error": 0, "warning": 1, "info": 2}
+    return tuple(sorted(findings, key=lambda finding: rank[finding.severity]))
 
 
 def _observe(
