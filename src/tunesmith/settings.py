@@ -25,10 +25,10 @@ def with_whole_paths(settings: Settings, path: Path | None) -> Settings:
     schema = settings.stage("evaluate", evaluate.Config).json_schema
     if isinstance(schema, str):
         settings = settings.resolve("json_schema", str((here / Path(schema).expanduser()).absolute()), "absolute path")
-    checks = settings.stage("data", curate.Config).checks
-    if (moved := _checks_from(here, checks)) != checks:
-        settings = settings.resolve("checks", moved.model_dump(), "absolute path")
     if "datasets" in settings.origins:
+        checks = settings.stage("data", curate.Config).checks
+        if (moved := _checks_from(here, checks)) != checks:
+            settings = settings.resolve("checks", moved.model_dump(), "absolute path")
         specs = settings.stage("data", curate.Config).datasets
         files = [{**spec.model_dump(), "path": str(here / Path(spec.path).expanduser())} for spec in specs]
         if files != [spec.model_dump() for spec in specs]:
