@@ -41,8 +41,8 @@ REAL = {
 """Classes of the synthetic sentences that have one of ours."""
 
 
-IN_CLEAN = ("name", "address", "birth_date")
-"""Classes of which the clean texts hold some: news names people."""
+ALARMING = ("email", "phone", "iban", "card", "national_id", "vat", "ip", "mac", "plate", "SECRET")
+"""Classes of which the clean texts hold none. They do name people, places and dates."""
 
 
 def measure(settings: Settings) -> list[Result]:
@@ -86,8 +86,8 @@ def _shown(engine: str, figures: dict[str, Any]) -> Iterator[Result]:
             what = f"{engine}: recall of {group}, {corpus}"
             yield judged(what, found / there, "", at_least=goal, note=f"{found} of {there}")
     alarms, rows = figures["alarms"]
-    told = {group: number for group, number in alarms.items() if group not in IN_CLEAN}
-    note = f"names, dates and addresses aside, which the texts do hold; {rows:,} rows"
+    told = {group: number for group, number in alarms.items() if group in ALARMING}
+    note = f"of {', '.join(ALARMING).lower()}; {rows:,} rows"
     value = 100 * sum(told.values()) / rows
     yield judged(f"{engine}: false alarms on clean rows", value, "per 100", note=note, details=alarms)
     goal = SPEED_GOAL if engine == OURS else None
@@ -231,7 +231,8 @@ def _ours() -> tuple[Callable[[str], Iterable[Span]], str]:
     detector = Detector()
 
     def find(text: str) -> Iterator[Span]:
-        detector.find_secrets(text)
+        for one in detector.find_secrets(text):
+            yield "SECRET", one.start, one.end
         for one in detector.find(text):
             yield KINDS[one.kind].group, one.start, one.end
 

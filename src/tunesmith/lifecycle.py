@@ -29,10 +29,12 @@ from tunesmith.core.config import Settings
 from tunesmith.core.errors import DataError
 from tunesmith.core.events import Emit, Note, RowLoss, Stage, ignore
 from tunesmith.core.protocols import Sampler, Tagger
+from tunesmith.core.ranks import place
 from tunesmith.core.records import Example, TokenizedExample
 from tunesmith.core.store import Workspace
 from tunesmith.model.resolve import CARD, Subject, context_of, resolve_model, resolve_subject
 from tunesmith.settings import for_anywhere, resolve_autos, with_whole_paths
+from tunesmith.text.sources import require_template
 from tunesmith.text.template import TemplateRenderer
 
 if TYPE_CHECKING:
@@ -105,9 +107,10 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
         ConfigError: unknown keys, impossible values; all problems are shown together.
     """
     settings = with_whole_paths(configuration.load(path, STAGES, overrides), path)
-    method, adapter = settings.stage("train", training.Config).method, settings.stage("adapter", training.AdapterConfig)
-    training.refuse_unread(method, adapter, settings.origins)
-    training.refuse_undeployable(method, adapter, settings.origins)
+    config, adapter = settings.stage("train", training.Config), settings.stage("adapter", training.AdapterConfig)
+    training.refuse_unread(config.method, adapter, settings.origins)
+    training.refuse_undeployable(config.method, adapter, settings.origins)
+    training.refuse_formats(config, settings.origins)
     return settings
 
 
@@ -140,7 +143,9 @@ def claim_output(settings: Settings, fresh: bool = False) -> None:
         that ``report_to`` needs is not installed.
     """
     output = Path(settings.stage("train", training.Config).output_dir)
-    training.require_trackers(settings.stage("loop", training.LoopConfig).report_to)
+    loop = settings.stage("loop", training.LoopConfig)
+    training.refuse_alone(settings.stage("train", training.Config), loop.activation_offload)
+    training.require_trackers(loop.report_to)
     store.require_writable(output)
     if not _is_unjudged(output):
         training.refuse_finished(output, fresh)
@@ -167,6 +172,7 @@ def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Pr
     longest = int(settings.stage("train", training.Config).max_length)
     data = settings.stage("data", curate.Config)
     dataset = curate.run(data, renderer, longest, emit, context_of(folder), workspace, tagger_for(data))
+    evaluate.require_primary(settings.stage("evaluate", evaluate.Config), once_each(dataset.of("test"), ignore))
     return Project(settings, workspace, folder, renderer, dataset, emit)
 
 
@@ -185,9 +191,12 @@ def tagger_for(data: curate.Config) -> Tagger | None:
 
 
 def _require_files(settings: Settings) -> None:
-    """Refuse files that are missing or cannot be read before a model is downloaded, which may take minutes."""
+    """Refuse files that are missing and names that nothing has before a model is downloaded, which may take minutes."""
     curate.require_files(settings.stage("data", curate.Config))
-    evaluate.load_schema(settings.stage("evaluate", evaluate.Config).json_schema)
+    judged = settings.stage("evaluate", evaluate.Config)
+    evaluate.load_schema(judged.json_schema)
+    evaluate.require_primary(judged)
+    require_template(settings.stage("train", training.Config).chat_template)
 
 
 def data_of(
@@ -266,7 +275,7 @@ def train(project: Project, fresh: bool = False) -> RunRecord:
         project.emit(Note(text=f"{project.output_dir} is trained already; what is missing is its verdict"))
         return _with_rows(project, record)
     project.emit(Stage(title="training", detail=f"{project.config.method}, {len(project.dataset.of('train'))} rows"))
-    values, wanted = project.settings.as_dict(), project.loop.report_to
+    values, wanted = project.settings.as_dict(), project.loop.report_to if place().is_first else ()
     with training.trackers(wanted, project.output_dir, values, project.emit) as emit:
         return _with_rows(project, training.run(*_inputs(project, fresh, emit)))
 
@@ -316,6 +325,8 @@ def _grader(project: Project) -> Callable[[str, int], Mapping[str, float]] | Non
 
 def _with_rows(project: Project, record: RunRecord) -> RunRecord:
     """Write down which rows the model has seen, and the whole configuration."""
+    if not place().is_first:
+        return record
     trained = sorted(example.id for example in project.dataset.examples if example.split in ("train", "validation"))
     store.write_text(project.output_dir / TRAINED_ROWS, "\n".join(trained) + "\n")
     store.write_text(project.output_dir / "config.yaml", for_anywhere(project.settings).to_yaml())
@@ -407,11 +418,18 @@ def register(project: Project, run: RunRecord, report: Report) -> Outcome:
     return Outcome(run, report, release, page)
 
 
-def run_to_verdict(project: Project, fresh: bool = False) -> Outcome:
-    """The main job on a prepared project: measure the base, train, judge, register."""
-    measure_base(project)
+def run_to_verdict(project: Project, fresh: bool = False) -> Outcome | None:
+    """The main job on a prepared project: measure the base, train, judge, register.
+
+    Where several processes train, the first one alone measures, judges and registers; the others get None.
+    """
+    if place().is_first:
+        measure_base(project)
+    else:
+        load_engine(project)
+    training.after_first()
     run = train(project, fresh)
-    return register(project, run, judge(project))
+    return register(project, run, judge(project)) if place().is_first else None
 
 
 def evaluate_models(
@@ -424,7 +442,9 @@ def evaluate_models(
     """
     config = settings.stage("evaluate", evaluate.Config)
     evaluate.load_schema(config.json_schema)
+    evaluate.require_primary(config)
     examples = once_each(tuple(curate.read(data)), emit)
+    evaluate.require_primary(config, examples)
     opened = serve.open_samplers(names, workspace, emit)
     for subject, _ in opened:
         warn_of_trained_rows(subject, examples, emit)

@@ -85,3 +85,15 @@ def test_policies_of_a_config_file_hold(
     )
     assert main.run(["data", "check", bad]) == 2
     assert "there is no class of personal data 'mail'" in capsys.readouterr().err
+
+
+def test_paths_of_a_config_file_are_counted_from_its_folder(tmp_path: Path) -> None:
+    from tunesmith import curate
+    from tunesmith.lifecycle import load_settings
+
+    text = "model: x\ndatasets: [{path: a.jsonl}]\nchecks: {personal: {dictionary: names.txt, key_file: the.key}}\n"
+    settings = load_settings(Path(write(tmp_path / "tunesmith.yaml", text)))
+    personal = settings.stage("data", curate.Config).checks.personal
+    assert personal.dictionary == str(tmp_path / "names.txt")
+    assert personal.key_file == str(tmp_path / "the.key")
+    assert personal.ner_model == ""

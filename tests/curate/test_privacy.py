@@ -52,6 +52,11 @@ def test_a_row_with_personal_data_is_a_warning_with_its_repair() -> None:
     assert of(check([repaired]), PERSONAL) == []
 
 
+def test_findings_count_in_words() -> None:
+    (finding,) = of(check([example("Meneer Jansen en mevrouw De Boer", "geboren 1-2-1980 en 3-4-1981")]), PERSONAL)
+    assert finding.message == "the row holds 1 date of birth, 2 names of persons"
+
+
 def test_a_class_that_blocks_is_an_error_and_the_row_goes() -> None:
     row = example("Ik ben jan@bedrijf.nl", "BSN 111222333")
     (finding,) = of(check([row], policies={"national_id": "block"}), PERSONAL)
@@ -140,6 +145,12 @@ def test_a_secret_is_always_an_error_and_shows_four_characters() -> None:
     assert value not in str(findings)
     assert findings[0].action.kind == "quarantine"
     assert "revoke it" in findings[0].fix
+
+
+def test_of_a_short_password_less_is_shown() -> None:
+    (finding,) = of(check([example("mijn wachtwoord is zomer2024!")]), SECRETS)
+    assert finding.message == "the row holds a secret: password in words"
+    assert finding.evidence.startswith("turn 1 (user): z… #")
 
 
 def test_the_hash_of_a_secret_depends_on_all_rows() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from tunesmith.core.ranks import place
+
 THREADS_VARIABLE = "TUNESMITH_THREADS"
 
 
@@ -29,11 +31,20 @@ def choose_threads() -> tuple[int, str]:
     An inherited ``OMP_NUM_THREADS`` is not obeyed: launchers set it to 1 without telling anybody, which halves the
     speed on two cores. ``TUNESMITH_THREADS`` is the way to ask for fewer.
     """
-    cores = usable_cores()
+    all_cores, processes = usable_cores(), place().local_world
+    cores = max(1, all_cores // processes)
     wanted = os.environ.get(THREADS_VARIABLE, "")
     if wanted.isdigit() and int(wanted) > 0:
         return int(wanted), f"{THREADS_VARIABLE}={wanted}"
+    if processes > 1:
+        return cores, f"{all_cores} usable cores for {processes} processes"
+    every = f"all {cores} usable cores" if cores > 1 else "the one usable core"
     inherited = os.environ.get("OMP_NUM_THREADS", "")
     if inherited and inherited != str(cores):
-        return cores, f"all {cores} usable cores (inherited OMP_NUM_THREADS={inherited} is not obeyed)"
-    return cores, f"all {cores} usable cores"
+        return cores, f"{every} (inherited OMP_NUM_THREADS={inherited} is not obeyed)"
+    return cores, every
+
+
+def counted(number: int, thing: str) -> str:
+    """ "1 thread", "2 threads"."""
+    return f"{number} {thing}" + ("s" if number != 1 else "")

@@ -32,6 +32,7 @@ from tunesmith.curate.lengths import TokenCounts
 from tunesmith.curate.lineage import Lineage, keep_rows, trace
 from tunesmith.curate.options import Checks
 from tunesmith.curate.read import read, read_file, require_files
+from tunesmith.curate.redact import load_key, redact, without_personal
 from tunesmith.curate.repair import Decision, decide, proposed
 from tunesmith.curate.report import CurationReport, summarise, write_report
 from tunesmith.curate.run import Examination, content_digest, examine, run
@@ -93,6 +94,7 @@ __all__ = [
     "inspect",
     "keep_rows",
     "kept_by",
+    "load_key",
     "must_have_rows",
     "place_rows",
     "plantable",
@@ -101,6 +103,7 @@ __all__ = [
     "read_file",
     "read_import",
     "read_journal",
+    "redact",
     "refuse_overwriting",
     "repair",
     "reported",
@@ -118,6 +121,7 @@ __all__ = [
     "undecided",
     "version_of",
     "wanted",
+    "without_personal",
     "write_examples",
     "write_out",
     "write_report",

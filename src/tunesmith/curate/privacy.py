@@ -95,7 +95,7 @@ class Personal:
         return [self._finding(row.example, done, counts)] if counts else []
 
     def _finding(self, example: Example, done: Redaction, counts: Counter[str]) -> Finding:
-        words = ", ".join(count(number, KINDS[kind].title) for kind, number in sorted(counts.items()))
+        words = ", ".join(KINDS[kind].counted(number) for kind, number in sorted(counts.items()))
         evidence = _evidence(example, done)
         if done.blocked:
             titles = ", ".join(KINDS[kind].title for kind in done.blocked)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 from tunesmith.core.artifacts import Machine
-from tunesmith.core.cores import choose_threads, usable_cores
+from tunesmith.core.cores import choose_threads, counted, usable_cores
 
 FORMATS: Mapping[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 """Number formats of a base, by the name that configs and cards use."""
@@ -31,7 +31,7 @@ def use_all_cores() -> str:
     threads, reason = choose_threads()
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
-    return f"{threads} threads: {reason}"
+    return f"{counted(threads, 'thread')}: {reason}"
 
 
 def default_device() -> torch.device:
@@ -126,11 +126,11 @@ def _status(name: str) -> int | None:
 
 
 def free_memory(where: torch.device | None = None) -> int:
-    """Bytes that can still be had on a device."""
+    """Bytes that can still be had on a device: of a GPU, or this process's share of the machine's."""
     if where is not None and where.type == "cuda":
         free, _ = torch.cuda.mem_get_info(where)
         return free + torch.cuda.memory_reserved(where) - torch.cuda.memory_allocated(where)
-    return available_memory()
+    return available_memory() // place().local_world
 
 
 def release_memory() -> None:
@@ -160,6 +160,11 @@ def set_random_state(state: tuple[torch.Tensor, torch.Tensor | None]) -> None:
         torch.cuda.set_rng_state(state[1])
 
 
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Random numbers of their own for each step and process, the same ones whenever the step is done."""
+    torch.manual_seed((seed * 1_000_003 + step) * 4099 + rank)
+
+
 def environment() -> dict[str, str]:
     """What a run record states about the machine and the libraries."""
     import safetensors
@@ -176,6 +181,7 @@ def environment() -> dict[str, str]:
         "platform": platform.platform(),
         "device": device_name(),
         "threads": str(threads),
+        "processes": str(place().world),
     }
 
 
@@ -229,7 +235,7 @@ def measure_gemm(rows: int = 1024, width: int = 1536, seconds: float = 0.4) -> d
     before = torch.get_num_threads()
     figures = {}
     try:
-        for name, count in (("one thread", 1), (f"{threads} threads", threads)):
+        for name, count in {"one thread": 1, **({f"{threads} threads": threads} if threads > 1 else {})}.items():
             torch.set_num_threads(count)
             each = _time(lambda: torch.nn.functional.linear(a, b), seconds)
             figures[name] = 2.0 * rows * width * width / each / 1e9

@@ -20,6 +20,7 @@ from tunesmith.model.alone import Alone
 from tunesmith.model.attention import Layout, plan_layout, positions
 from tunesmith.model.exact import Way, body_of, find_way, packed_body
 from tunesmith.model.head import Head
+from tunesmith.model.norm import fuse_norms
 from tunesmith.model.quant import quantise
 from tunesmith.model.resolve import context_in
 from tunesmith.model.router import Router
@@ -50,10 +51,10 @@ class Base:
 
     def __post_init__(self) -> None:
         body = body_of(self.model)
-        self._body = packed_body(body, self.way.carrier)
+        self.body = packed_body(body, self.way.carrier)
         if self.way.alone:
             embed = self.model.get_input_embeddings()  # type: ignore[operator]
-            self._body = Alone(body, embed, self.router, self.way.memory)
+            self.body = Alone(body, embed, self.router, self.way.memory)
 
     @property
     def head(self) -> Head:
@@ -74,8 +75,8 @@ class Base:
         """Last hidden states (T, W) of a packed row; tokens and position_ids (1, T) int64."""
         if self.router.virtual:
             embed = self.model.get_input_embeddings()  # type: ignore[operator]
-            return forward_with_virtual(self._body, embed, self.router, tokens, position_ids, layout)
-        return self._body(layout=layout, position_ids=position_ids, input_ids=tokens)
+            return forward_with_virtual(self.body, embed, self.router, tokens, position_ids, layout)
+        return self.body(layout=layout, position_ids=position_ids, input_ids=tokens)
 
     def logits(self, documents: list[list[int]]) -> list[Tensor]:
         """fp32 logits (length, V) of each document; without gradients, base or the routed adapter."""
@@ -123,7 +124,9 @@ def load_base(
     if four_bit:
         quantise(model, where)
     model.eval().to(where)
-    return Base(model, folder, fingerprint(folder, four_bit), dtype, where, find_way(model, dtype, where), four_bit)
+    way = find_way(model, dtype, where)
+    fuse_norms(model)
+    return Base(model, folder, fingerprint(folder, four_bit), dtype, where, way, four_bit)
 
 
 def _read(folder: Path, dtype: torch.dtype) -> nn.Module:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from operator import mul
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def weighted(digits: str, weights: Sequence[int]) -> int:
     """Sum of digit times weight, as far as the shorter of the two goes."""
-    return sum(int(digit) * weight for digit, weight in zip(digits, weights, strict=False))
+    return sum(map(mul, map(int, digits), weights))
 
 
 def is_date(day: int, month: int, *years: int) -> bool:

@@ -56,8 +56,9 @@ def rules(text: str) -> Iterator[Found]:
     if not DOCUMENTS.isdisjoint(words):
         yield from documents(text)
     if digits >= 6:
-        yield from numbers(text, parts)
-        for start, end, count in chunks(text, parts):
+        stretches = list(chunks(text, parts))
+        yield from numbers(text, parts, stretches)
+        for start, end, count in stretches:
             if count >= 7:
                 yield from phones(text, start, end, count)
 

@@ -22,11 +22,19 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of value: the class that policies speak of, the placeholder, and its name for people."""
+    """One kind of value: the class that policies speak of, the placeholder, and its name for people.
+
+    ``plural``: of the name, where it is not the name with an s.
+    """
 
     group: str
     label: str
     title: str
+    plural: str = ""
+
+    def counted(self, number: int) -> str:
+        """How many, in words: ``2 dates of birth``."""
+        return f"{number} {self.title if number == 1 else self.plural or self.title + 's'}"
 
 
 def _ids() -> dict[str, Kind]:
@@ -61,20 +69,22 @@ def _ids() -> dict[str, Kind]:
 
 
 KINDS: dict[str, Kind] = {
-    "email": Kind("email", "EMAIL", "e-mail address"),
+    "email": Kind("email", "EMAIL", "e-mail address", "e-mail addresses"),
     "phone": Kind("phone", "PHONE", "phone number"),
     "iban": Kind("iban", "IBAN", "IBAN"),
     "card": Kind("card", "CARD", "card number"),
     "vat": Kind("vat", "VAT", "VAT number"),
-    "ip": Kind("ip", "IP", "IP address"),
-    "mac": Kind("mac", "MAC", "MAC address"),
-    "birth_date": Kind("birth_date", "BIRTH_DATE", "date of birth"),
-    "address": Kind("address", "ADDRESS", "postal address"),
+    "ip": Kind("ip", "IP", "IP address", "IP addresses"),
+    "mac": Kind("mac", "MAC", "MAC address", "MAC addresses"),
+    "birth_date": Kind("birth_date", "BIRTH_DATE", "date of birth", "dates of birth"),
+    "address": Kind("address", "ADDRESS", "postal address", "postal addresses"),
     "plate": Kind("plate", "PLATE", "licence plate"),
-    "name": Kind("name", "PERSON", "name of a person"),
-    "organisation": Kind("organisation", "ORGANISATION", "name of an organisation"),
-    "place": Kind("place", "PLACE", "name of a place"),
-    "document_id": Kind("document_id", "DOCUMENT_ID", "number of an identity document"),
+    "name": Kind("name", "PERSON", "name of a person", "names of persons"),
+    "organisation": Kind("organisation", "ORGANISATION", "name of an organisation", "names of organisations"),
+    "place": Kind("place", "PLACE", "name of a place", "names of places"),
+    "document_id": Kind(
+        "document_id", "DOCUMENT_ID", "number of an identity document", "numbers of identity documents"
+    ),
     "national_id": Kind("national_id", "NATIONAL_ID", "national id"),
     **_ids(),
 }

@@ -172,12 +172,18 @@ def chunks(text: str, parts: list[tuple[int, int]]) -> Iterator[tuple[int, int, 
     yield start, end, digits
 
 
-def numbers(text: str, parts: list[tuple[int, int]]) -> Iterator[Found]:
-    """Everything that is found by its digits."""
+def numbers(text: str, parts: list[tuple[int, int]], stretches: list[tuple[int, int, int]]) -> Iterator[Found]:
+    """Everything that is found by its digits: ``parts`` are the runs of them, ``stretches`` their chunks."""
     for start, end in parts:
-        if text[start - 1 : start].isalpha() or text[start - 2 : start - 1].isalpha():
+        if text[start - 1 : start].isalpha():
             yield from _after_letters(text, start, end)
-    for start, end, digits in chunks(text, parts):
+        elif (
+            text[start - 3 : start - 1] in check.VAT
+            and text[start - 1] == " "
+            and not text[start - 4 : start - 3].isalnum()
+        ):
+            yield from _after_country(text, start - 3, start, end)
+    for start, end, digits in stretches:
         if digits < 6:
             continue
         low, high = max(0, start - 4), end + 14
@@ -187,15 +193,13 @@ def numbers(text: str, parts: list[tuple[int, int]]) -> Iterator[Found]:
                     yield from _valid(text, kind, low, high)
         if digits < 9:
             continue
-        if digits == end - start:
-            for kind in _BARE.get(digits, ()):
-                if kind.valid(text[start:end]):
-                    yield from _valid(text, kind, low, high)
-        else:
-            for kind in NUMBERS:
-                if digits >= kind.digits:
-                    yield from _valid(text, kind, low, high)
-        if digits == 10 or digits != end - start:
+        bare = digits == end - start
+        around = f"{text[max(0, start - _BEFORE) : start]} {text[end : end + _AFTER]}".lower()
+        said = any(stem in around for stem in _STEMS)
+        for kind in _BARE.get(digits, ()) if bare else NUMBERS:
+            if digits >= kind.digits and (kind.alone or said) and (not bare or kind.valid(text[start:end])):
+                yield from _valid(text, kind, low, high)
+        if digits == 10 or not bare:
             yield from _vat_of_belgium(text, low, high)
         if digits >= 12:
             yield from _cards(text, low, high)
@@ -206,6 +210,25 @@ _BARE: dict[int, list[Number]] = {
     for length in range(9, 20)
 }
 """Digits without separators → the kinds that may be written so."""
+_STEMS = (
+    *(
+        "nif",
+        "contribuinte",
+        "fiscal",
+        "cpr",
+        "nhs",
+        "soci",
+        "sécu",
+        "secu",
+        "insur",
+        "versicher",
+        "verzeker",
+        "ssn",
+        "ssi",
+    ),
+    *("ahv", "avs", "sv", "rodn", "egn", "егн", "oib", "kennital"),
+)
+"""Of each word that announces a kind that is never reported without it, a part: a quick look before the exact one."""
 
 
 def _letter_behind(text: str, end: int) -> bool:
@@ -263,6 +286,16 @@ def _after_letters(text: str, start: int, end: int) -> Iterator[Found]:
     letters = text[word:start]
     if text[word - 1 : word].isalnum() and word:
         return
+    yield from _after_country(text, word, start, end)
+    if len(letters) == 6 and end - start <= 2:
+        match = _FISCALE.match(text, word)
+        if match and check.codice_fiscale(match.group().upper()):
+            yield Found("codice_fiscale", word, match.end(), confidence=0.99)
+
+
+def _after_country(text: str, word: int, start: int, end: int) -> Iterator[Found]:
+    """IBANs and VAT numbers: the letters of a country begin at ``word``, the digits at ``start``."""
+    letters = text[word:start].strip()
     country = letters[:2].upper()
     if len(letters) == 2 and country in check.IBAN_LENGTHS and end - start >= 2:
         length = check.IBAN_LENGTHS[country]
@@ -271,10 +304,6 @@ def _after_letters(text: str, start: int, end: int) -> Iterator[Found]:
             yield Found("iban", word, ends[-1], confidence=0.99)
     if len(letters) in (2, 3, 4) and country in check.VAT:
         yield from _vat(text, word, country)
-    if len(letters) == 6 and end - start <= 2:
-        match = _FISCALE.match(text, word)
-        if match and check.codice_fiscale(match.group().upper()):
-            yield Found("codice_fiscale", word, match.end(), confidence=0.99)
 
 
 def _goes_on(text: str, place: int) -> bool:

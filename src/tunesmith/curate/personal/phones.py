@@ -31,6 +31,26 @@ _STRONG_WORDS = re.compile(
     r"whatsapp|\bsms\b|"
     r"portable|appele[rz]|handy|hotline|answering at|\b(?:desk|office|work|home|t|m) ?: ?$)"
 )
+_STEMS = (
+    *(
+        "tel",
+        "phone",
+        "tél",
+        "mobi",
+        "gsm",
+        "cell",
+        "call",
+        "bel",
+        "bereik",
+        "ruf",
+        "fax",
+        "whatsapp",
+        "sms",
+        "portable",
+    ),
+    *("appele", "handy", "hotline", "answering", "desk", "office", "work", "home", "t:", "m:", "t :", "m :"),
+)
+"""Of each of them a part: a quick look before the exact one."""
 _YEARS = re.compile(r"(?:(?:19|20)[0-9]{2}){2}")
 _DATE = re.compile(
     r"\(?(?:0?[1-9]|[12][0-9]|3[01])([./\-])(?:0?[1-9]|1[0-2])\1(?:(?:19|20)[0-9]{2}|[0-9]{2}(?![./\-][0-9]))(?![0-9])|"
@@ -67,7 +87,8 @@ def _forms(text: str, start: int, end: int, digits: int) -> Iterator[tuple[re.Pa
         yield _NORTH_AMERICAN, 0.7
     if digits >= 9 and "0" in stretch:
         yield _NATIONAL, 0.65
-    if _STRONG_WORDS.search(text, max(0, start - 32), start):
+    before = text[max(0, start - 32) : start].lower()
+    if any(stem in before for stem in _STEMS) and _STRONG_WORDS.search(text, max(0, start - 32), start):
         yield _ANNOUNCED, 0.6
 
 

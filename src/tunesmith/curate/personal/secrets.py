@@ -325,6 +325,8 @@ def entropy(text: str) -> float:
 
 
 def shown(value: str, salt: bytes) -> str:
-    """What a report may say of a secret: its first four characters, and a salted hash that tells equal ones apart."""
+    """What a report may say of a secret: its first four characters, of a short one the first alone, and a salted hash
+    that tells equal ones apart.
+    """
     digest = hashlib.blake2b(value.encode("utf-8", "surrogatepass"), key=salt, digest_size=4).hexdigest()
-    return f"{value[:4]}… #{digest}"
+    return f"{value[: 4 if len(value) >= _LONG else 1]}… #{digest}"
