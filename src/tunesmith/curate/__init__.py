@@ -31,14 +31,18 @@ from tunesmith.curate.read import read, read_file, require_files
 from tunesmith.curate.repair import Decision, decide, proposed
 from tunesmith.curate.report import CurationReport, summarise, write_report
 from tunesmith.curate.run import Examination, content_digest, examine, run
+from tunesmith.curate.split import assign as place_rows
 from tunesmith.curate.split import must_have_rows
 from tunesmith.curate.splitting import ASSIGNMENT, write_splits
+from tunesmith.curate.synth import METHODS, REASONS, Synthesis, SynthOptions, degraded_pairs, synthesise
 from tunesmith.curate.version import DataVersion, Found, refuse_overwriting, stem_of, version_of, write_out
 from tunesmith.curate.written import write_examples
 
 __all__ = [
     "ASSIGNMENT",
+    "METHODS",
     "MISSING",
+    "REASONS",
     "SHAPES",
     "AuditDecision",
     "AuditResult",
@@ -59,6 +63,8 @@ __all__ = [
     "Inspection",
     "Lineage",
     "Sample",
+    "SynthOptions",
+    "Synthesis",
     "TokenCounts",
     "audit_page",
     "audit_result",
@@ -69,6 +75,7 @@ __all__ = [
     "content_digest",
     "decide",
     "decide_row",
+    "degraded_pairs",
     "demo_rows",
     "demo_schema",
     "describe",
@@ -80,6 +87,7 @@ __all__ = [
     "keep_rows",
     "kept_by",
     "must_have_rows",
+    "place_rows",
     "proposed",
     "read",
     "read_file",
@@ -93,6 +101,7 @@ __all__ = [
     "run",
     "stem_of",
     "summarise",
+    "synthesise",
     "to_croissant",
     "to_markdown",
     "trace",

@@ -104,7 +104,8 @@ def _tools(example: Example) -> dict[str, Any]:
 
 def chat_row(example: Example) -> dict[str, Any]:
     """OpenAI chat."""
-    return {"messages": [_turn(message) for message in example.conversation], **_tools(example)}
+    mark = {"synthetic": example.synthetic.model_dump(mode="json")} if example.synthetic else {}
+    return {"messages": [_turn(message) for message in example.conversation], **_tools(example), **mark}
 
 
 def _sharegpt_row(example: Example) -> dict[str, Any]:
