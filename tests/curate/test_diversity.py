@@ -63,7 +63,7 @@ def test_clusters_are_named_by_their_words_and_numbers_are_given() -> None:
 def test_rows_that_are_nearly_all_alike_are_said_to_be() -> None:
     rows = [f"return my parcel number {i}" for i in range(190)] + asked(["invoice"], 10, 1)
     found = inspected(rows, diversity=DiversityOptions(largest_cluster=0.3))
-    assert all(f.severity == "info" for f in found.findings)
+    assert {f.severity for f in found.findings if f.check == "diversity"} <= {"info"}
     shares = [share for share, _ in clusters_of(["return my parcel"] * 190 + asked(["invoice"], 10, 1))]
     assert shares[0] >= 0.95
     assert sum(shares) == pytest.approx(1)

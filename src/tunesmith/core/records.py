@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 SCHEMA_VERSION = 1
 
 Role = Literal["system", "user", "assistant", "tool"]
-Split = Literal["train", "validation", "test"]
+Split = Literal["train", "validation", "test", "vault"]
 
 
 class Record(BaseModel):
@@ -104,12 +104,27 @@ class Prompt(Record):
     tools: tuple[Mapping[str, Any], ...] = ()
 
 
+class Synthetic(Record):
+    """The mark of a row that was not written by people or the application: how it was made, by what, from what.
+
+    ``parents`` are the ids of the rows that it comes from; ``prompt_digest`` says what the generator was asked.
+    """
+
+    method: str
+    generator: str = ""
+    generator_digest: str = ""
+    prompt_digest: str = ""
+    parents: tuple[str, ...] = ()
+
+
 class Example(Record):
     """One row of a data set: a context and the target that the model should give for it.
 
     Earlier assistant turns stand in ``messages`` and are trained too unless their weight is 0. A plain text is a row
     without messages whose target is a `Document`.
     ``id`` is a hash of the content (messages, tools, target), so equal rows have equal ids wherever they stand.
+    ``group`` and ``time`` are what the columns named by ``group_by`` and ``split_by_time`` say. A row whose split is
+    the vault is trained on and judged by nobody who does not ask for it by name.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -119,7 +134,10 @@ class Example(Record):
     source: Source = Source()
     licence: str = ""
     subject: str = ""
+    group: str = ""
+    time: str = ""
     split: Split | None = None
+    synthetic: Synthetic | None = None
 
     @cached_property
     def id(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,6 +14,7 @@ from tunesmith.core.records import Example, Record, Split
 from tunesmith.core.registry import nearest
 from tunesmith.core.rows import TokenRows
 from tunesmith.curate.options import Checks
+from tunesmith.curate.provenance import Provenance
 
 Format = Literal["auto", "chat", "sharegpt", "alpaca", "prompt-completion", "text"]
 FIELD_NAMES = (
@@ -47,7 +48,9 @@ class DatasetSpec(Record):
         "Only the named columns are read; a value that is not text is written as compact JSON.",
     )
     split: Split | None = Field(
-        default=None, description="Put all rows of this file into train, validation or test; empty: split by content."
+        default=None,
+        description="Put all rows of this file into train, validation, test or vault; empty: split by content. A vault "
+        "is kept for a last judgement: no run reads it, and the checks see to it that nothing of it is trained on.",
     )
     system: str = Field(default="", description="System message for the rows that have none of their own.")
     sample_by: Literal["document", "paragraph", "line"] = Field(
@@ -67,6 +70,11 @@ class DatasetSpec(Record):
         lt=1.0,
         description="Old or general data against forgetting: this share of each epoch's rows comes from this file. Its "
         "rows only train; none is held out.",
+    )
+    provenance: Provenance | None = Field(
+        default=None,
+        description="Where the rows come from: {owner, licence, basis, collected, collection_method, retention, "
+        "tdm_opt_out, subject_column}.",
     )
 
     @field_validator("columns")
@@ -92,7 +100,7 @@ class DatasetSpec(Record):
                 rule="replay states the share of an epoch; a weight would state it a second time",
                 fix="remove one of them",
             )
-        if self.split in ("validation", "test") and (self.replay is not None or self.weight != 1):
+        if self.split not in (None, "train") and (self.replay is not None or self.weight != 1):
             what = "weight" if self.replay is None else "replay share"
             raise ConfigError(
                 f"{self.path} is held out for {self.split}, and has a {what}",
@@ -112,9 +120,22 @@ class Config(Record):
     )
     test_size: float = Field(default=0.1, ge=0.0, lt=1.0, description="Share of the rows that only the verdict sees.")
     split_seed: int = Field(default=0, ge=0, description="Another number gives another split of the same rows.")
+    group_by: str = Field(
+        default="",
+        description="Column of the data files whose equal values stay in one split: customer, conversation, document.",
+    )
+    split_by_time: str = Field(
+        default="",
+        description="Column with a date or a number: the latest rows become test, those before them validation.",
+    )
     on_too_long: Literal["error", "drop"] = Field(
         default="error",
         description="Rows longer than max_length: stop with an error, or leave them out and record it. Never cut.",
+    )
+    require_provenance: bool | None = Field(
+        default=False,
+        description="Refuse to train on a data set that does not say where its rows come from; false only warns, null "
+        "does not ask.",
     )
     checks: Checks = Field(default=Checks(), description="What the checks of the rows look for, check by check.")
 
@@ -140,6 +161,14 @@ class Config(Record):
                 fix="lower one of them",
             )
         return self
+
+
+def compared_with(config: Config, paths: Sequence[str]) -> Config:
+    """The configuration with more evaluation files that no row may give away."""
+    overlap = config.checks.overlap
+    overlap = overlap.model_copy(update={"against": (*overlap.against, *paths)})
+    checks = config.checks.model_copy(update={"overlap": overlap})
+    return config.model_copy(update={"checks": checks})
 
 
 @dataclass(frozen=True)

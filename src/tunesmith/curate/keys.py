@@ -17,6 +17,11 @@ def normalise(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+def rank(text: str) -> int:
+    """A number under 2^64 that follows from the content alone: texts in this order are in no order of a file."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
 def prompt_key(example: Example) -> str:
     """Hash of the normalised question (messages and tools, without the answer) or plain text. 32 hex digits."""
     if example.is_document:

@@ -1,16 +1,50 @@
-"""Rows that stand on both sides: the model would be judged on what it was trained on."""
+"""Rows that stand on both sides: the model would be judged on what it was trained on.
+
+`Overlap` is the quick check before every training: equal questions in two splits. `Contamination` compares the training
+rows with everything that is held out, in all the ways in which one row gives another away.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
 
 from tunesmith.core.protocols import Progress
-from tunesmith.core.records import Finding
+from tunesmith.core.records import Finding, Record
 from tunesmith.curate.corpus import Corpus, Row
-from tunesmith.curate.observe import Outcome, Setting, finding, put_aside
+from tunesmith.curate.keys import rank
+from tunesmith.curate.leaks import Chain, Leak, Side, leaks
+from tunesmith.curate.near import THRESHOLD, Tell
+from tunesmith.curate.observe import Outcome, Setting, finding, places, put_aside
+from tunesmith.curate.vectors import closest, require_embedder, space_of
 
 OVERLAP = "rows in more than one split"
+CONTAMINATION = "training rows that give away held-out rows"
+
+_USUAL, _MANY = 0.2, 10
+"""What more than a fifth of the rows (and at least ten) have in common with training rows is the nature of the task."""
+
+CLOSEST = 5
+"""Training rows that are listed for a held-out row."""
+
+_ASKED, _SHOWN = 1000, 20
+"""Held-out rows whose closest training rows are looked for, and how many of them are shown."""
+
+_FIX = "take the training rows out: the score flatters"
+
+
+class OverlapOptions(Record):
+    """Training rows that stand in what the model is judged on."""
+
+    against: tuple[str, ...] = Field(
+        default=(), description="Files of other evaluations that no training row may give away."
+    )
+    threshold: float = Field(
+        default=THRESHOLD, ge=0.7, le=1.0, description="Least Jaccard similarity of questions that are nearly the same."
+    )
 
 
 class Overlap:
@@ -50,3 +84,114 @@ def _shared(rows: list[Row]) -> Iterable[Finding]:
             others=tuple(example.source for example in examples if example is not held_out),
             action=put_aside(*trained) if trained else None,
         )
+
+
+class Contamination:
+    """Training rows against validation, test and vault, and all rows against the files of other evaluations."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._options = setting.options.overlap
+        require_embedder(setting.options.semantic_duplicates.embedder)
+        self._embedder = setting.options.semantic_duplicates.embedder
+        self._train, self._held = Side(), Side()
+
+    def see(self, row: Row) -> Iterable[Finding]:
+        """Nothing about one row alone."""
+        split = row.example.split or "train"
+        (self._train if split == "train" else self._held).add(row.example, split)
+        return ()
+
+    def finish(self, corpus: Corpus, progress: Progress | None) -> Outcome:
+        """One finding for each held-out row that is given away, by its strongest reason."""
+        outside = _read(self._options.against)
+        if not len(self._train) + len(outside) or not len(self._held) + len(outside):
+            return Outcome(not_checked="nothing is held out, and no file was given with --against")
+        pairs = [(self._held, self._train), (outside, self._train), (outside, self._held)]
+        findings: list[Finding] = []
+        figures: dict[str, Any] = {}
+        left = 0
+        for held, others in pairs:
+            if len(held) and len(others):
+                found, more = leaks(held, others, self._options.threshold, progress)
+                left += more
+                findings += _findings(held, others, found)
+                _count(figures, held, found)
+        remark = f"; not compared: at most {left:,} pairs of questions of one mould" if left else ""
+        if not self._embedder:
+            remark += "; translations not checked (no embedder given)"
+        figures["closest"] = _closest(self._train, [self._held, outside], self._embedder, progress)
+        return Outcome(findings, remark=remark, figures=figures)
+
+
+def _read(paths: Iterable[str]) -> Side:
+    """The rows of evaluation files, which are read as data files are.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    from tunesmith.curate.read import read_file
+
+    side = Side()
+    for path in paths:
+        for example in read_file(path):
+            side.add(example, path)
+    return side
+
+
+def _findings(held: Side, others: Side, found: Mapping[int, Leak]) -> Iterator[Finding]:
+    usual = _usual(held, found)
+    for number, leak in sorted(found.items()):
+        sources = [others.sources[row] for row in leak.rows]
+        trained = [others.sources[row] for row in leak.rows if others.splits[row] == "train"]
+        split = held.splits[number]
+        is_usual = (split, leak.kind) in usual
+        weak = leak.kind == "short run" or is_usual
+        where = "training" if trained else "what is held out"
+        more = f"; so it is with {usual[split, leak.kind]:.0%} of the {split} rows" if is_usual else ""
+        yield Finding(
+            check=CONTAMINATION,
+            severity="error" if leak.is_strong and trained else "info" if weak or not trained else "warning",
+            message=f"{split} row: {leak.said} {where} ({places(sources)}){more}",
+            source=held.sources[number],
+            example_id=held.ids[number],
+            fix="look whether it is the task that repeats itself" if weak else _FIX,
+            others=tuple(sources),
+            action=put_aside(*trained) if trained and not weak else None,
+        )
+
+
+def _usual(held: Side, found: Mapping[int, Leak]) -> dict[tuple[str, str], float]:
+    """(split, kind) → share of the rows, where so many have it that the task rather than a leak must be the reason."""
+    rows = Counter(held.splits)
+    kinds = Counter((held.splits[number], leak.kind) for number, leak in found.items() if not leak.is_strong)
+    return {key: n / rows[key[0]] for key, n in kinds.items() if n >= _MANY and n > _USUAL * rows[key[0]]}
+
+
+def _closest(train: Side, held: Sequence[Side], embedder: str, tell: Tell | None) -> dict[str, Any]:
+    """Held-out rows with the five training rows that are closest in meaning, the closest of all first."""
+    places = [(side, number) for side in held for number in range(len(side)) if side.questions[number]]
+    places = sorted(places, key=lambda item: rank(item[0].questions[item[1]]))
+    asked = places[:_ASKED]
+    texts = [side.questions[number] for side, number in asked]
+    space = space_of(Chain(texts, train.questions), embedder, tell)
+    near = closest(space, range(len(texts)), range(len(texts), len(texts) + len(train)), CLOSEST) if len(train) else []
+    found = sorted(zip(asked, near, strict=False), key=lambda item: -item[1][0][1])[:_SHOWN]
+    rows = [
+        {
+            "row": str(side.sources[number]),
+            "split": side.splits[number],
+            "closest": [
+                {"row": str(train.sources[other - len(texts)]), "cosine": round(cosine, 3)} for other, cosine in best
+            ],
+        }
+        for (side, number), best in found
+    ]
+    return {"by": space.name, "asked": len(asked), "not_asked": len(places) - len(asked), "rows": rows}
+
+
+def _count(figures: dict[str, Any], held: Side, found: Mapping[int, Leak]) -> None:
+    """Held-out rows, and how many of them are given away in which way."""
+    for split, rows in Counter(held.splits).items():
+        kinds = Counter(leak.kind for number, leak in found.items() if held.splits[number] == split)
+        before = figures.get(split, {"rows": rows})
+        figures[split] = {**before, **{kind: before.get(kind, 0) + n for kind, n in sorted(kinds.items())}}

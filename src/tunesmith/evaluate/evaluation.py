@@ -17,6 +17,7 @@ from tunesmith.core.records import Completion, Example, SamplingParams, Score, d
 from tunesmith.evaluate import rows, wording
 from tunesmith.evaluate.config import Config
 from tunesmith.evaluate.rows import Row, Wanted
+from tunesmith.text.graders import load_schema
 
 if TYPE_CHECKING:
     from tunesmith.evaluate.metrics import Array, Metric
@@ -56,7 +57,7 @@ def run(
     if not samplers:
         raise InputError("there is no model to evaluate", rule="an evaluation takes one model or more", fix="name one")
     examples, set_aside = _of_one_kind(examples)
-    wanted = rows.survey(examples, rows.load_schema(config.json_schema))
+    wanted = rows.survey(examples, load_schema(config.json_schema))
     metrics = metrics_for(wanted)
     primary, reason = _primary(config, wanted, metrics)
     models = _identities(samplers)
@@ -113,7 +114,7 @@ def grade_answers(
     """
     from tunesmith.evaluate.metrics import metrics_for
 
-    wanted = rows.survey(examples, rows.load_schema(config.json_schema))
+    wanted = rows.survey(examples, load_schema(config.json_schema))
     metrics = metrics_for(wanted)
     primary, _ = _primary(config, wanted, metrics)
     spans = [renderer.example(example)[-1].spans[-1] for example in examples]
@@ -206,6 +207,26 @@ def _identities(samplers: Sequence[Sampler]) -> list[ModelIdentity]:
     return models
 
 
+def require_primary(config: Config, examples: Sequence[Example] = ()) -> None:
+    """Refuse a ``primary_metric`` that there is not, or, given the rows, one that does not fit them.
+
+    `run` would refuse it too, but with the model already in memory.
+
+    Raises:
+        ConfigError: names what could decide. DataError: the rows cannot be judged.
+    """
+    from tunesmith.evaluate.metrics import NAMES, metrics_for
+
+    name = config.primary_metric
+    if name == "auto":
+        return
+    if examples:
+        wanted = rows.survey(_of_one_kind(examples)[0], load_schema(config.json_schema))
+        _primary(config, wanted, metrics_for(wanted))
+    elif name not in (*NAMES, "answer_tokens") and not name.startswith("field_f1:"):
+        raise _unusable(f"there is no metric {name!r}", name, NAMES)
+
+
 def _primary(config: Config, wanted: Wanted, metrics: Sequence[Metric]) -> tuple[str, str]:
     from tunesmith.evaluate.metrics import primary_for
 
@@ -215,17 +236,21 @@ def _primary(config: Config, wanted: Wanted, metrics: Sequence[Metric]) -> tuple
     usable = [m.name for m in metrics if not m.unfit(wanted) and m.higher_is_better is not None]
     metric = next((m for m in metrics if m.name == name), None)
     if name not in usable:
-        what = f"there is no metric {name!r}"
-        if metric is not None:
-            what = f"{name!r} cannot decide: {metric.unfit(wanted) or 'neither more nor less of it is better'}"
-        near = difflib.get_close_matches(name, usable, 1)
-        raise ConfigError(
-            what + (f"; did you mean {near[0]!r}?" if near and metric is None else ""),
-            where="primary_metric",
-            rule="the primary metric must fit the wanted answers",
-            fix=f"use auto or one of: {', '.join(usable)}",
-        )
+        if metric is None:
+            raise _unusable(f"there is no metric {name!r}", name, usable)
+        reason = metric.unfit(wanted) or "neither more nor less of it is better"
+        raise _unusable(f"{name!r} cannot decide: {reason}", "", usable)
     return name, "as primary_metric says"
+
+
+def _unusable(what: str, name: str, usable: Sequence[str]) -> ConfigError:
+    near = difflib.get_close_matches(name, usable, 1)
+    return ConfigError(
+        what + (f"; did you mean {near[0]!r}?" if near else ""),
+        where="primary_metric",
+        rule="the primary metric must fit the wanted answers",
+        fix=f"use auto or one of: {', '.join(usable)}",
+    )
 
 
 def _limit(

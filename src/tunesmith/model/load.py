@@ -121,9 +121,9 @@ def load_base(
     dtype = dtype or device.default_dtype(where)
     model = _read(folder, dtype)
     model.requires_grad_(False)
-    model.eval().to(where)
     if four_bit:
-        quantise(model)
+        quantise(model, where)
+    model.eval().to(where)
     way = find_way(model, dtype, where)
     fuse_norms(model)
     return Base(model, folder, fingerprint(folder, four_bit), dtype, where, way, four_bit)

@@ -42,6 +42,10 @@ def check(
     max_length: Annotated[int | None, typer.Option("--max-length", min=1, help="Longest row in tokens.")] = None,
     format: FormatOption = "auto",
     column: ColumnOption = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option("--against", help="File of another evaluation that no row may give away; may be repeated."),
+    ] = None,
     out: OutOption = Path("data-check"),
     set: SetOption = None,
     json: JsonOption = False,
@@ -51,7 +55,8 @@ def check(
         from tunesmith import curate
 
         asked = request(console, files, model, max_length, format, column or [], set or [])
-        found = curate.examine(asked.config, asked.renderer, asked.max_length, console.emit, asked.context)
+        config = curate.compared_with(asked.config, against or [])
+        found = curate.examine(config, asked.renderer, asked.max_length, console.emit, asked.context)
         findings = [*found.findings, *([] if found.unreadable else _too_few_rows(found, asked))]
         errors = sum(finding.severity == "error" for finding in findings)
         report = curate.summarise(found, asked.config, findings)
