@@ -369,6 +369,7 @@ def register(project: Project, run: RunRecord, report: Report) -> Outcome:
 
     artifact = workspace.publish("adapter", fill, {"run_id": run.run_id, "digest": run.adapter_digest})
     workspace.put("dataset", project.dataset.card.digest, project.dataset.card)
+    curate.keep_rows(project.dataset, workspace)
     workspace.put("run", run.run_id, run)
     workspace.put("report", report.report_id, report)
     previous = workspace.released(output.name)

@@ -16,7 +16,8 @@ from tunesmith.curate.run import capped
 
 
 def config(*paths: str, **change: object) -> Config:
-    return Config(datasets=tuple(DatasetSpec(path=path) for path in paths), **change)  # type: ignore[arg-type]
+    asked = {"require_provenance": None, **change}
+    return Config(datasets=tuple(DatasetSpec(path=path) for path in paths), **asked)  # type: ignore[arg-type]
 
 
 def rows(count: int = 60) -> list[dict[str, str]]:
@@ -124,7 +125,7 @@ def test_fields_that_are_not_read_are_named(tmp_path: Path) -> None:
     assert (finding.severity, finding.source.path) == ("info", path)
     assert finding.message == "the model will not see context, id"
     named = DatasetSpec(path=path, columns={"prompt": "prompt", "completion": "completion"})
-    assert run(Config(datasets=(named,))).card.findings == ()
+    assert run(Config(datasets=(named,), require_provenance=None)).card.findings == ()
 
 
 def test_a_card_keeps_some_findings_and_counts_the_rest() -> None:

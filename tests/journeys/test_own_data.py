@@ -43,7 +43,8 @@ def test_data_check_finds_nothing_wrong_and_counts_tokens(project: Project) -> N
     assert ran.code == 0, ran.err
     assert f"{ROWS}: 120 rows, format prompt-completion" in ran.out
     assert "96 train, 8 validation, 16 test" in ran.out
-    assert "no errors, warnings: 0" in ran.out
+    assert "no errors, warnings: 1" in ran.out
+    assert "no provenance" in ran.out
     assert "not checked" not in ran.out
 
 

@@ -174,7 +174,10 @@ def test_plain_text_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
 
 def test_checks_of_plain_text(tiny_tokenizer: Path, tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", {"text": words(1)}, {"text": words(1).upper()}, {"text": " "})
-    found = curate.examine(curate.Config.model_validate({"datasets": [{"path": path}]}), load_renderer(tiny_tokenizer))
+    found = curate.examine(
+        curate.Config.model_validate({"datasets": [{"path": path}], "require_provenance": None}),
+        load_renderer(tiny_tokenizer),
+    )
     assert {(f.check, f.severity) for f in found.findings} == {
         ("exact duplicates", "warning"),
         ("empty answers", "error"),

@@ -113,3 +113,8 @@ EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Event)
 
 def ignore(_event: object) -> None:
     """An ``Emit`` that drops every event."""
+
+
+def ticking(emit: Emit, task: str) -> Callable[[int, int], None]:
+    """Progress of a task as events."""
+    return lambda done, total: emit(Tick(task=task, done=done, total=total))

@@ -7,6 +7,7 @@ one member of a wheel. No code of others is run: source packages are refused, si
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import logging
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -299,6 +300,45 @@ def hub_folder(repo_id: str, progress: Progress | None = None) -> Path:
 def _refused(repo_id: str, what: str, fix: str) -> ModelError:
     rule = "a model is a local folder, a .gguf file, or a hub model that you may read"
     return ModelError(f"the hub model {repo_id!r} {what}", where="model", rule=rule, fix=fix)
+
+
+def hub_rows(name: str, split: str) -> Iterator[Mapping[str, Any]]:
+    """The rows of a data set of the hub, as they come; its files are read as data, no code of it is run.
+
+    Raises:
+        InputError: the package ``datasets`` is not installed, or the hub has no such data set or split.
+        OfflineError: downloads are switched off, or the hub is out of reach (known within seconds).
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError, RepositoryNotFoundError  # type: ignore[attr-defined]
+
+    elsewhere = "or download its .parquet file where there is a network, and import that"
+    if switch := _switch():
+        raise _offline(name, f"{switch} is set", "nothing", fix=f"unset {switch}, {elsewhere}")
+    try:
+        library = importlib.import_module("datasets")
+    except ImportError:
+        raise InputError(
+            "the package datasets is not installed",
+            where=name,
+            rule="data sets of the hub are read with it",
+            fix=f"pip install 'tunesmith[datasets]', {elsewhere}",
+        ) from None
+    try:
+        why = _within(PROBE_SECONDS, lambda: HfApi().dataset_info(name, timeout=3))
+        if why is None:
+            yield from library.load_dataset(name, split=split, streaming=True)
+            return
+    except (RepositoryNotFoundError, ValueError) as error:
+        raise InputError(
+            f"the hub has no such data set, or no split {split}: {str(error).partition(chr(10))[0]}",
+            where=name,
+            rule="a data set is named owner/name, and its split behind a colon",
+            fix="look at its page, or log in when it is private",
+        ) from None
+    except (HTTPError, ConnectionError) as error:
+        why = f"{type(error).__name__}: {error}"
+    raise _offline(name, why.partition("\n")[0], "the hub", fix=f"check the network, {elsewhere}")
 
 
 def _within(seconds: float, ask: Callable[[], object]) -> str | None:

@@ -44,6 +44,19 @@ def proportion_interval(successes: int, n: int, confidence: float = 0.95) -> Int
     return Interval(low, high)
 
 
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """Score interval of a share: narrower than the exact one, for rates that are described, not promised.
+
+    Source: Wilson, Journal of the American Statistical Association 22 (1927). Without observations it is 0 to 1.
+    """
+    if not n:
+        return Interval(0.0, 1.0)
+    z, share = z_value(0.5 + confidence / 2), successes / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return Interval(max(0.0, middle - half), min(1.0, middle + half))
+
+
 def constant_interval(value: float, n: int, lowest: float, highest: float, confidence: float = 0.95) -> Interval:
     """Interval of a mean when all ``n`` rows have the same value, on a scale from ``lowest`` to ``highest``.
 

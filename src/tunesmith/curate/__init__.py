@@ -1,34 +1,115 @@
 """Verb: raw rows become a checked, split data set."""
 
+from tunesmith.curate.audit import (
+    AuditResult,
+    Sample,
+    decide_row,
+    draw_rows,
+    gather,
+    read_journal,
+    undecided,
+)
+from tunesmith.curate.audit import (
+    Decision as AuditDecision,
+)
+from tunesmith.curate.audit import begin as begin_audit
+from tunesmith.curate.audit import result as audit_result
+from tunesmith.curate.audit import texts as audit_texts
+from tunesmith.curate.audit_page import audit_page
+from tunesmith.curate.card import CardNotes, DataCard, describe, reported
+from tunesmith.curate.card_page import MISSING, to_markdown
 from tunesmith.curate.checks import Inspection, inspect
 from tunesmith.curate.config import Config, DataSet, Dataset, DatasetSpec, compared_with
+from tunesmith.curate.croissant import to_croissant
 from tunesmith.curate.demo import demo_rows, demo_schema
+from tunesmith.curate.diff import DataDiff, Difference, diff
+from tunesmith.curate.history import chosen_entries, kept_by, repair, restore
+from tunesmith.curate.importing import SHAPES, Import, read_import, wanted
 from tunesmith.curate.lengths import TokenCounts
+from tunesmith.curate.lineage import Lineage, keep_rows, trace
 from tunesmith.curate.read import read, read_file, require_files
+from tunesmith.curate.repair import Decision, decide, proposed
 from tunesmith.curate.report import CurationReport, summarise, write_report
 from tunesmith.curate.run import Examination, content_digest, examine, run
+from tunesmith.curate.split import assign as place_rows
 from tunesmith.curate.split import must_have_rows
+from tunesmith.curate.splitting import ASSIGNMENT, write_splits
+from tunesmith.curate.synth import METHODS, REASONS, Synthesis, SynthOptions, degraded_pairs, synthesise
+from tunesmith.curate.version import DataVersion, Found, refuse_overwriting, stem_of, version_of, write_out
+from tunesmith.curate.written import write_examples
 
 __all__ = [
+    "ASSIGNMENT",
+    "METHODS",
+    "MISSING",
+    "REASONS",
+    "SHAPES",
+    "AuditDecision",
+    "AuditResult",
+    "CardNotes",
     "Config",
     "CurationReport",
+    "DataCard",
+    "DataDiff",
     "DataSet",
+    "DataVersion",
     "Dataset",
     "DatasetSpec",
+    "Decision",
+    "Difference",
     "Examination",
+    "Found",
+    "Import",
     "Inspection",
+    "Lineage",
+    "Sample",
+    "SynthOptions",
+    "Synthesis",
     "TokenCounts",
+    "audit_page",
+    "audit_result",
+    "audit_texts",
+    "begin_audit",
+    "chosen_entries",
     "compared_with",
     "content_digest",
+    "decide",
+    "decide_row",
+    "degraded_pairs",
     "demo_rows",
     "demo_schema",
+    "describe",
+    "diff",
+    "draw_rows",
     "examine",
+    "gather",
     "inspect",
+    "keep_rows",
+    "kept_by",
     "must_have_rows",
+    "place_rows",
+    "proposed",
     "read",
     "read_file",
+    "read_import",
+    "read_journal",
+    "refuse_overwriting",
+    "repair",
+    "reported",
     "require_files",
+    "restore",
     "run",
+    "stem_of",
     "summarise",
+    "synthesise",
+    "to_croissant",
+    "to_markdown",
+    "trace",
+    "undecided",
+    "version_of",
+    "wanted",
+    "write_examples",
+    "write_out",
     "write_report",
+    "write_splits",
 ]

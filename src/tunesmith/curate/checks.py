@@ -6,7 +6,7 @@ A check that cannot run says "not checked", never "passed". Errors stop training
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +15,13 @@ from tunesmith.core.events import Emit, Tick, ignore
 from tunesmith.core.protocols import Progress
 from tunesmith.core.records import Example, Finding
 from tunesmith.curate.conflicts import CONFLICTS, Conflicts
+from tunesmith.curate.controls import CONTROL, ControlTokens
 from tunesmith.curate.corpus import Corpus
+from tunesmith.curate.diversity import DIVERSITY, REPRESENTATIVE, Diversity, LikeProduction
 from tunesmith.curate.duplicates import COPIES, NEAR, Copies, NearDuplicates
+from tunesmith.curate.faithful import FAITHFUL, Unfaithful
+from tunesmith.curate.form import FORM, FormOfAnswers
+from tunesmith.curate.labels import LABELS, LabelErrors
 from tunesmith.curate.lengths import (
     RENDERING,
     TOO_LONG,
@@ -33,6 +38,9 @@ from tunesmith.curate.observe import Observer, Outcome, Setting
 from tunesmith.curate.overlap import CONTAMINATION, OVERLAP, Contamination, Overlap
 from tunesmith.curate.place import count
 from tunesmith.curate.semantic import SEMANTIC, SemanticDuplicates
+from tunesmith.curate.style import STYLE, Style
+from tunesmith.curate.synthetic import SYNTHETIC, SyntheticShare
+from tunesmith.curate.tools import TOOLS, ToolCalls
 from tunesmith.curate.turns import (
     EMPTY_ANSWERS,
     EMPTY_QUESTIONS,
@@ -63,11 +71,20 @@ CHECKS: tuple[CheckKind, ...] = (
     CheckKind(EMPTY_ANSWERS, each_row(empty_answers)),
     CheckKind(EMPTY_QUESTIONS, each_row(empty_questions)),
     CheckKind(ROLE_ORDER, each_row(wrong_order)),
+    CheckKind(TOOLS, ToolCalls),
+    CheckKind(CONTROL, ControlTokens),
     CheckKind(RENDERING, Rendering),
     CheckKind(TRAINED, Trained),
     CheckKind(TOO_LONG, Lengths),
     CheckKind(OVERLAP, Overlap),
+    CheckKind(SYNTHETIC, SyntheticShare),
+    CheckKind(DIVERSITY, Diversity, before_training=False),
+    CheckKind(REPRESENTATIVE, LikeProduction, before_training=False),
     CheckKind(CONTAMINATION, Contamination, before_training=False),
+    CheckKind(FORM, FormOfAnswers),
+    CheckKind(FAITHFUL, Unfaithful, before_training=False),
+    CheckKind(LABELS, LabelErrors, before_training=False),
+    CheckKind(STYLE, Style, before_training=False),
 )
 
 
@@ -102,16 +119,20 @@ def inspect(
     corpus = Corpus(examples)
     found, outcomes = _observe(kinds, corpus, setting, emit)
     findings = [finding for kind in kinds for finding in found[kind.name]]
-    rank = {"error": 0, "warning": 1, "info": 2}
-    findings.sort(key=lambda finding: rank[finding.severity])
     dropped = too_long(corpus, setting) if setting.on_too_long == "drop" else []
     return Inspection(
-        findings=tuple(findings),
+        findings=by_severity(findings),
         checks=tuple(_line(kind, found[kind.name], outcomes[kind.name], len(corpus)) for kind in kinds),
         figures={name: outcome.figures for name, outcome in outcomes.items() if outcome.figures},
         tokens=token_counts(setting.measured) if setting.measured else None,
         left_out=frozenset(corpus.examples[number].id for number in dropped),
     )
+
+
+def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The gravest first, else in the same order."""
+    rank = {"error": 0, "warning": 1, "info": 2}
+    return tuple(sorted(findings, key=lambda finding: rank[finding.severity]))
 
 
 def _observe(

@@ -14,6 +14,7 @@ from tunesmith.core.records import Example, Record, Split
 from tunesmith.core.registry import nearest
 from tunesmith.core.rows import TokenRows
 from tunesmith.curate.options import Checks
+from tunesmith.curate.provenance import Provenance
 
 Format = Literal["auto", "chat", "sharegpt", "alpaca", "prompt-completion", "text"]
 FIELD_NAMES = (
@@ -70,6 +71,11 @@ class DatasetSpec(Record):
         description="Old or general data against forgetting: this share of each epoch's rows comes from this file. Its "
         "rows only train; none is held out.",
     )
+    provenance: Provenance | None = Field(
+        default=None,
+        description="Where the rows come from: {owner, licence, basis, collected, collection_method, retention, "
+        "tdm_opt_out, subject_column}.",
+    )
 
     @field_validator("columns")
     @classmethod
@@ -125,6 +131,11 @@ class Config(Record):
     on_too_long: Literal["error", "drop"] = Field(
         default="error",
         description="Rows longer than max_length: stop with an error, or leave them out and record it. Never cut.",
+    )
+    require_provenance: bool | None = Field(
+        default=False,
+        description="Refuse to train on a data set that does not say where its rows come from; false only warns, null "
+        "does not ask.",
     )
     checks: Checks = Field(default=Checks(), description="What the checks of the rows look for, check by check.")
 

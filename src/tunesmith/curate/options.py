@@ -5,14 +5,25 @@ from __future__ import annotations
 from pydantic import Field
 
 from tunesmith.core.records import Record
+from tunesmith.curate.conflicts import ConflictOptions
+from tunesmith.curate.diversity import DiversityOptions, ProductionOptions
 from tunesmith.curate.duplicates import NearOptions
+from tunesmith.curate.faithful import FaithfulOptions
+from tunesmith.curate.form import FormOptions
+from tunesmith.curate.labels import LabelOptions
 from tunesmith.curate.overlap import OverlapOptions
 from tunesmith.curate.semantic import SemanticOptions
+from tunesmith.curate.style import StyleOptions
+from tunesmith.curate.synthetic import SyntheticOptions
 
 
 class Checks(Record):
     """What the checks look for, under the name of each check."""
 
+    diversity: DiversityOptions = Field(default=DiversityOptions(), description="How varied the rows are.")
+    like_production: ProductionOptions = Field(
+        default=ProductionOptions(), description="Whether the rows look like what is asked in production."
+    )
     near_duplicates: NearOptions = Field(default=NearOptions(), description="Rows that are nearly the same.")
     overlap: OverlapOptions = Field(
         default=OverlapOptions(), description="Training rows that give away what the model is judged on."
@@ -20,3 +31,11 @@ class Checks(Record):
     semantic_duplicates: SemanticOptions = Field(
         default=SemanticOptions(), description="Rows that say about the same in other words."
     )
+    conflicts: ConflictOptions = Field(default=ConflictOptions(), description="Contradictory answers to one question.")
+    labels: LabelOptions = Field(default=LabelOptions(), description="Labels that are probably wrong.")
+    faithful: FaithfulOptions = Field(
+        default=FaithfulOptions(), description="Answers against the facts they are given."
+    )
+    form: FormOptions = Field(default=FormOptions(), description="What every answer must look like.")
+    style: StyleOptions = Field(default=StyleOptions(), description="When the style of the answers counts as mixed.")
+    synthetic: SyntheticOptions = Field(default=SyntheticOptions(), description="Rows that a model made.")

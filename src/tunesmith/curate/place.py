@@ -22,7 +22,7 @@ class Place:
     path: str
     line: int = 0
 
-    def error(self, what: str, *, code: str, rule: str, fix: str, field: str = "") -> DataError:
+    def error(self, what: str, *, rule: str, fix: str, field: str = "", code: str = "") -> DataError:
         """An error about this place, e.g. ``where="data.jsonl:17 (messages[2].role)"``; ``code`` names its kind."""
         where = f"{self.path}:{self.line}" if self.line else self.path
         return DataError(what, where=f"{where} ({field})" if field else where, rule=rule, fix=fix, code=code)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tunesmith.core.errors import DataError
 from tunesmith.core.protocols import Progress
-from tunesmith.core.records import Example, Message
+from tunesmith.core.records import Example, Message, Synthetic
 from tunesmith.core.registry import nearest
 from tunesmith.curate.config import Config, DatasetSpec
 from tunesmith.curate.detect import detect
@@ -16,6 +16,7 @@ from tunesmith.curate.files import raw_rows, require_file
 from tunesmith.curate.lines import RawRow
 from tunesmith.curate.place import Place, Report, shown, stop
 from tunesmith.curate.shapes import BUILDERS, FIELDS
+from tunesmith.curate.synthetic import MARK, read_mark
 
 Labels = Mapping[str, str]
 """Field of `Example` → column of the files that fills it: what is known of a row beside its content."""
@@ -31,6 +32,15 @@ class Reading:
     unused: tuple[str, ...]
     """Fields of the first row that are not read: the model will not see what they say."""
     examples: Iterator[Example]
+
+
+@dataclass(frozen=True)
+class RowReading:
+    """Like `Reading`, with the fields of each row (under the names of the file) beside its example."""
+
+    format: str
+    unused: tuple[str, ...]
+    rows: Iterator[tuple[Mapping[str, Any], Example]]
 
 
 def read(spec: DatasetSpec, progress: Progress | None = None) -> Iterator[Example]:
@@ -69,7 +79,25 @@ def open_reading(
     Raises:
         DataError: the file cannot be read, is empty, or its shape is unknown, ambiguous or of another task.
     """
-    wanted = (*spec.columns.values(), *labels.values()) if spec.columns else ()
+    extra = filter(None, [*labels.values(), subject_column(spec)])
+    columns = (*spec.columns.values(), *extra) if spec.columns else ()
+    opened = open_rows(spec, wanted=columns, report=report, progress=progress, labels=labels)
+    return Reading(opened.format, opened.unused, (example for _, example in opened.rows))
+
+
+def open_rows(
+    spec: DatasetSpec,
+    *,
+    wanted: Sequence[str] = (),
+    report: Report = stop,
+    progress: Progress | None = None,
+    labels: Labels = NO_LABELS,
+) -> RowReading:
+    """The same with the fields of each row; ``wanted`` names the columns that are needed, nothing means all.
+
+    Raises:
+        DataError: as in `open_reading`.
+    """
     rows = raw_rows(spec.path, wanted=wanted, sample_by=spec.sample_by, report=report, progress=progress)
     first = next(rows, None)
     if first is None:
@@ -88,24 +116,26 @@ def open_reading(
             rule="plain text is trained as it stands; only conversations have a system message",
             fix="remove system from this data set",
         )
-    known = {*FIELDS[shape], *labels.values()}
-    unused = () if spec.columns else tuple(str(name) for name in first[1] if name not in known)
-    return Reading(shape, unused, _examples(first, rows, spec, shape, report, labels))
+    read_anyway = {*FIELDS[shape], MARK, *labels.values(), subject_column(spec)}
+    unused = () if spec.columns else tuple(str(name) for name in first[1] if name not in read_anyway)
+    return RowReading(shape, unused, _examples(first, rows, spec, shape, report, labels))
 
 
 def _examples(
     first: RawRow, rows: Iterator[RawRow], spec: DatasetSpec, shape: str, report: Report, labels: Labels
-) -> Iterator[Example]:
+) -> Iterator[tuple[Mapping[str, Any], Example]]:
     build = BUILDERS[shape]
     row: RawRow | None = first
     while row is not None:
         place, fields = row
         try:
             example = build(_mapped(fields, spec, place), place)
+            origin = _origin(fields, spec, place)
+            mark = read_mark(fields, spec.split, place)
         except DataError as error:
             report(error)
         else:
-            yield _with_labels(_with_spec(example, spec), fields, labels)
+            yield fields, _marked(_with_labels(_with_spec(example, spec, origin), fields, labels), mark)
         row = next(rows, None)
 
 
@@ -125,10 +155,31 @@ def _mapped(row: Mapping[str, Any], spec: DatasetSpec, place: Place) -> Mapping[
     return {ours: row[theirs] for ours, theirs in spec.columns.items()}
 
 
-def _with_spec(example: Example, spec: DatasetSpec) -> Example:
-    """The split and the system message that the configuration gives to the rows of this file."""
+def subject_column(spec: DatasetSpec) -> str:
+    """The column that says whom a row is about; "" where the data set names none."""
+    return spec.provenance.subject_column if spec.provenance else ""
+
+
+def _origin(row: Mapping[str, Any], spec: DatasetSpec, place: Place) -> dict[str, str]:
+    """Licence and subject of a row, from what the data set says of itself."""
+    if spec.provenance is None:
+        return {}
+    column = spec.provenance.subject_column
+    if column and column not in row:
+        near = nearest(column, row)
+        raise place.error(
+            f"has no column {shown(column)} that says whom it is about",
+            rule="provenance.subject_column names a column that is in every row",
+            fix=f"did you mean {near[0]}?" if near else "correct subject_column, or leave it out",
+        )
+    subject = row[column] if column else None
+    return {"licence": spec.provenance.licence, "subject": "" if subject is None else str(subject)}
+
+
+def _with_spec(example: Example, spec: DatasetSpec, origin: Mapping[str, str]) -> Example:
+    """The split, the system message and the origin that the configuration gives to the rows of this file."""
     split = "train" if spec.replay is not None else spec.split
-    change: dict[str, Any] = {"split": split} if split else {}
+    change: dict[str, Any] = {"split": split, **origin} if split else {**origin}
     if spec.system and (not example.messages or example.messages[0].role != "system"):
         change["messages"] = (Message(role="system", content=spec.system), *example.messages)
     return example.model_copy(update=change) if change else example
@@ -139,3 +190,8 @@ def _with_labels(example: Example, row: Mapping[str, Any], labels: Labels) -> Ex
     found = {field: row.get(column) for field, column in labels.items()}
     change = {field: str(value) for field, value in found.items() if value is not None}
     return example.model_copy(update=change) if change else example
+
+
+def _marked(example: Example, mark: Synthetic | None) -> Example:
+    """The row with its mark; a synthetic row trains."""
+    return example.model_copy(update={"synthetic": mark, "split": "train"}) if mark else example

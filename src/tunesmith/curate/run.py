@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from tunesmith.core.records import Example, Finding, Source, digest_of
 from tunesmith.core.rows import TokenRows
 from tunesmith.core.spool import Spool
 from tunesmith.core.store import Workspace
-from tunesmith.curate.checks import Inspection, inspect
+from tunesmith.curate.checks import Inspection, by_severity, inspect
 from tunesmith.curate.config import Config, DataSet, Dataset
 from tunesmith.curate.corpus import Chosen, Placed
 from tunesmith.curate.files import text_files
@@ -26,7 +26,8 @@ from tunesmith.curate.lengths import CUT
 from tunesmith.curate.measure import counted, kept_rows, select
 from tunesmith.curate.observe import Setting
 from tunesmith.curate.place import count
-from tunesmith.curate.read import open_reading
+from tunesmith.curate.read import open_reading, subject_column
+from tunesmith.curate.sources import check_sources, refuse_unknown_origin
 from tunesmith.curate.split import must_have_rows, place
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def run(
         DataError: a file or a row cannot be read, a finding at error level stands (the worst are listed), or a split
             gets no row.
     """
+    refuse_unknown_origin(config)
     found = examine(config, renderer, max_length, emit, context, workspace, training=True)
     if found.unreadable:
         raise _together(found.unreadable)
@@ -169,34 +171,13 @@ def examine(
     Raises:
         DataError: a file cannot be read at all, or ``MAX_UNREADABLE`` of its rows cannot.
     """
-    formats: dict[str, str] = {}
-    sources: dict[str, str] = {}
-    unused: dict[str, tuple[str, ...]] = {}
-    unreadable: list[DataError] = []
-
-    def report(error: DataError) -> None:
-        unreadable.append(error)
-        if len(unreadable) >= MAX_UNREADABLE:
-            raise _together(unreadable)
-
-    examples: Spool[Example] = Spool(Example)
-    named = {"group": config.group_by, "time": config.split_by_time}
-    labels = {field: column for field, column in named.items() if column}
-    ends = [0]
-    for spec in config.datasets:
-        ticks = _ticks(emit, f"reading {Path(spec.path).name}")
-        reading = open_reading(spec, report=report, progress=ticks, labels=labels)
-        formats[spec.path], unused[spec.path] = reading.format, reading.unused
-        for example in reading.examples:
-            examples.append(example)
-        ends.append(len(examples))
-        sources[spec.path] = content_digest(Path(spec.path))
+    read = _read_all(config, emit)
     shards: Sequence[Shard] = ()
-    if renderer and workspace and not unreadable:
+    if renderer and workspace and not read.unreadable:
         names = [Path(spec.path).name for spec in config.datasets]
-        groups = [examples[start:end] for start, end in pairwise(ends)]
+        groups = [read.examples[start:end] for start, end in pairwise(read.ends)]
         shards = kept_rows(list(zip(names, groups, strict=True)), renderer, max_length, workspace, emit) or ()
-    assigned = place(examples, config, _ticks(emit, "splitting rows"))
+    assigned = place(read.examples, config, _ticks(emit, "splitting rows"))
     setting = Setting(
         options=config.checks,
         renderer=renderer,
@@ -207,11 +188,50 @@ def examine(
         has_splits=True,
         apart=assigned.apart,
     )
-    placed = Placed(examples, assigned.splits)
+    placed = Placed(read.examples, assigned.splits)
     inspection = inspect(placed, setting, emit, training=training)
-    inspection = replace(inspection, findings=(*inspection.findings, *assigned.findings))
-    rows = tuple(end - start for start, end in pairwise(ends))
-    return Examination(placed, formats, sources, inspection, unused, tuple(unreadable), rows, shards)
+    lines, findings = check_sources(config, read.without_subject)
+    findings = by_severity((*inspection.findings, *assigned.findings, *findings))
+    inspection = replace(inspection, checks=(*inspection.checks, *lines), findings=findings)
+    rows = tuple(end - start for start, end in pairwise(read.ends))
+    unreadable = tuple(read.unreadable)
+    return Examination(placed, read.formats, read.sources, inspection, read.unused, unreadable, rows, shards)
+
+
+@dataclass
+class _Read:
+    """The rows of all files, and what each file is."""
+
+    examples: Spool[Example] = field(default_factory=lambda: Spool(Example))
+    ends: list[int] = field(default_factory=lambda: [0])
+    formats: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    unused: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    unreadable: list[DataError] = field(default_factory=list)
+    without_subject: Counter[str] = field(default_factory=Counter)
+
+    def report(self, error: DataError) -> None:
+        """A row that cannot be read; too many of them end the reading."""
+        self.unreadable.append(error)
+        if len(self.unreadable) >= MAX_UNREADABLE:
+            raise _together(self.unreadable)
+
+
+def _read_all(config: Config, emit: Emit) -> _Read:
+    """Every row that can be read, file after file."""
+    read = _Read()
+    named = {"group": config.group_by, "time": config.split_by_time}
+    labels = {name: column for name, column in named.items() if column}
+    for spec in config.datasets:
+        ticks = _ticks(emit, f"reading {Path(spec.path).name}")
+        reading = open_reading(spec, report=read.report, progress=ticks, labels=labels)
+        read.formats[spec.path], read.unused[spec.path] = reading.format, reading.unused
+        for example in reading.examples:
+            read.examples.append(example)
+            read.without_subject[spec.path] += bool(subject_column(spec)) and not example.subject
+        read.ends.append(len(read.examples))
+        read.sources[spec.path] = content_digest(Path(spec.path))
+    return read
 
 
 def content_digest(path: Path) -> str:

@@ -5,9 +5,9 @@ from tunesmith.evaluate.config import Config
 from tunesmith.evaluate.evaluation import fixed_rows, grade_answers, run
 from tunesmith.evaluate.page import to_html
 from tunesmith.evaluate.remember import Remembered
-from tunesmith.evaluate.rows import load_schema
 from tunesmith.evaluate.sweeps import sweep_to_html
 from tunesmith.evaluate.wording import table, verdict_lines
+from tunesmith.text.graders import load_schema
 
 __all__ = [
     "Config",

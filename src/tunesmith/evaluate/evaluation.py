@@ -17,6 +17,7 @@ from tunesmith.core.records import Completion, Example, SamplingParams, Score, d
 from tunesmith.evaluate import rows, wording
 from tunesmith.evaluate.config import Config
 from tunesmith.evaluate.rows import Row, Wanted
+from tunesmith.text.graders import load_schema
 
 if TYPE_CHECKING:
     from tunesmith.evaluate.metrics import Array, Metric
@@ -56,7 +57,7 @@ def run(
     if not samplers:
         raise InputError("there is no model to evaluate", rule="an evaluation takes one model or more", fix="name one")
     examples, set_aside = _of_one_kind(examples)
-    wanted = rows.survey(examples, rows.load_schema(config.json_schema))
+    wanted = rows.survey(examples, load_schema(config.json_schema))
     metrics = metrics_for(wanted)
     primary, reason = _primary(config, wanted, metrics)
     models = _identities(samplers)
@@ -113,7 +114,7 @@ def grade_answers(
     """
     from tunesmith.evaluate.metrics import metrics_for
 
-    wanted = rows.survey(examples, rows.load_schema(config.json_schema))
+    wanted = rows.survey(examples, load_schema(config.json_schema))
     metrics = metrics_for(wanted)
     primary, _ = _primary(config, wanted, metrics)
     spans = [renderer.example(example)[-1].spans[-1] for example in examples]

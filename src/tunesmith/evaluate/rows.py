@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from tunesmith.core.errors import ConfigError, DataError
+from tunesmith.core.errors import DataError
 from tunesmith.core.records import Completion, Example, Score
 from tunesmith.text import graders
 from tunesmith.text.graders import JsonSchema, Overlap
@@ -112,28 +110,6 @@ def grade(wanted: Wanted, index: int, completion: Completion | None, score: Scor
         if wanted.kind == "json"
         else None,
     )
-
-
-def load_schema(setting: Mapping[str, Any] | str | None) -> JsonSchema | None:
-    """The schema that the configuration gives, as itself or as the path of a file.
-
-    Raises:
-        ConfigError: no such file, not JSON, not an object, or not a valid schema.
-    """
-    if setting is None or isinstance(setting, Mapping):
-        return None if setting is None else JsonSchema(setting)
-    rule, fix = "json_schema is a JSON schema or the path of a file with one", "correct the path or the file"
-    try:
-        schema = json.loads(Path(setting).read_text("utf-8"))
-    except OSError as error:
-        what = f"cannot read {setting!r}: {error.strerror}"
-        raise ConfigError(what, where="json_schema", rule=rule, fix=fix) from error
-    except ValueError as error:
-        raise ConfigError(f"{setting!r} is not JSON: {error}", where="json_schema", rule=rule, fix=fix) from error
-    if not isinstance(schema, dict):
-        what = f"{setting!r} holds a {type(schema).__name__}, not an object"
-        raise ConfigError(what, where="json_schema", rule=rule, fix=fix)
-    return JsonSchema(schema)
 
 
 def _check(examples: Sequence[Example]) -> None:

@@ -19,6 +19,7 @@ from tunesmith.serve.opening import (
     public_name,
     subject_renderer,
 )
+from tunesmith.serve.remote import EndpointError, Remote, is_remote, open_remote
 from tunesmith.serve.server import ApiKey, Server, api_key, bind, run, start_server
 
 __all__ = [
@@ -26,18 +27,22 @@ __all__ = [
     "ApiKey",
     "Choice",
     "Config",
+    "EndpointError",
     "Gateway",
     "Options",
     "Piece",
+    "Remote",
     "RequestError",
     "ServedModel",
     "Server",
     "api_key",
     "bind",
+    "is_remote",
     "make_renderer",
     "open_chat",
     "open_engine",
     "open_gateway",
+    "open_remote",
     "open_samplers",
     "public_name",
     "run",

@@ -11,8 +11,10 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, final
 
 from tunesmith.core.errors import ConfigError
@@ -219,17 +221,69 @@ class JsonSchema:
         Raises:
             ConfigError: the schema refers to a document that it does not contain.
         """
-        from referencing.exceptions import Unresolvable
-
-        try:
+        with _complete():
             return bool(self._validator.is_valid(value))
-        except Unresolvable as error:
-            raise ConfigError(
-                f"the schema refers to {error.ref!r}, which it does not contain",
-                where="json_schema",
-                rule="every $ref must point into the schema itself",
-                fix="copy the definition into $defs and refer to it as #/$defs/NAME",
-            ) from error
+
+    def faults(self, value: object) -> list[tuple[str, str]]:
+        """Every place where a parsed JSON value breaks the schema: its path ("$.items[2].name") and the rule.
+
+        The rule names the keyword and what it asks for, never the value itself.
+
+        Raises:
+            ConfigError: the schema refers to a document that it does not contain.
+        """
+        with _complete():
+            found = [(error.json_path, _rule_of(error)) for error in self._validator.iter_errors(value)]
+        return sorted(set(found))
+
+
+@contextmanager
+def _complete() -> Iterator[None]:
+    """References that lead out of the schema become an error that says so."""
+    from referencing.exceptions import Unresolvable
+
+    try:
+        yield
+    except Unresolvable as error:
+        raise ConfigError(
+            f"the schema refers to {error.ref!r}, which it does not contain",
+            where="json_schema",
+            rule="every $ref must point into the schema itself",
+            fix="copy the definition into $defs and refer to it as #/$defs/NAME",
+        ) from error
+
+
+def _rule_of(error: Any) -> str:
+    """The rule that a value broke, without the value: keyword and what the schema says about it."""
+    if error.validator == "required":
+        missing = [name for name in error.validator_value if name not in error.instance]
+        return f"required: {', '.join(missing)}"
+    if error.validator == "additionalProperties":
+        return "additionalProperties: keys that the schema does not know"
+    wanted = json.dumps(error.validator_value, ensure_ascii=False)
+    return f"{error.validator}: {wanted if len(wanted) <= 60 else wanted[:60] + '…'}"
+
+
+def load_schema(setting: Mapping[str, Any] | str | None) -> JsonSchema | None:
+    """The schema that the configuration gives, as itself or as the path of a file.
+
+    Raises:
+        ConfigError: no such file, not JSON, not an object, or not a valid schema.
+    """
+    if setting is None or isinstance(setting, Mapping):
+        return None if setting is None else JsonSchema(setting)
+    rule, fix = "json_schema is a JSON schema or the path of a file with one", "correct the path or the file"
+    try:
+        schema = json.loads(Path(setting).read_text("utf-8"))
+    except OSError as error:
+        what = f"cannot read {setting!r}: {error.strerror}"
+        raise ConfigError(what, where="json_schema", rule=rule, fix=fix) from error
+    except ValueError as error:
+        raise ConfigError(f"{setting!r} is not JSON: {error}", where="json_schema", rule=rule, fix=fix) from error
+    if not isinstance(schema, dict):
+        what = f"{setting!r} holds a {type(schema).__name__}, not an object"
+        raise ConfigError(what, where="json_schema", rule=rule, fix=fix)
+    return JsonSchema(schema)
 
 
 def _refuse_constant(name: str) -> object:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import typer
 
-from tunesmith.cli.data import check, show
+from tunesmith.cli.data import audit, card, check, diff, import_, lineage, repair, show, split, synth
 
-app = typer.Typer(no_args_is_help=True, help="Check data files, and look at their rows token by token.")
+app = typer.Typer(no_args_is_help=True, help="Check data files, look at their rows, repair, split and describe them.")
 app.command()(check.check)
 app.command()(show.show)
+app.command()(repair.repair)
+app.command("import")(import_.import_)
+app.command()(split.split)
+app.command()(diff.diff)
+app.command()(audit.audit)
+app.command()(lineage.lineage)
+app.command()(card.card)
+app.command()(synth.synth)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -49,30 +49,46 @@ def request(
     overrides: Sequence[str],
 ) -> Request:
     """What the arguments ask for; a config file says everything itself."""
+    configs = [file for file in files if Path(file).suffix.lower() in _CONFIG_SUFFIXES]
+    if not configs and not overrides:
+        renderer = _renderer(model, console) if model else None
+        return Request(_config_of(files, format, columns), renderer, max_length, is_config=False)
+    if not configs or len(files) > 1 or format != "auto" or columns or model:
+        _refuse_mixture(files, overrides)
+    from tunesmith import lifecycle
+
+    config, renderer, length, context = lifecycle.data_of(Path(configs[0]), overrides, emit=console.emit)
+    return Request(config, renderer, max_length or length, is_config=True, context=context)
+
+
+def data_config(files: Sequence[str], format: str, columns: Sequence[str], overrides: Sequence[str] = ()) -> Config:
+    """The data that the arguments name, for what needs no model; a config file says everything itself."""
+    if len(files) == 1 and Path(files[0]).suffix.lower() in _CONFIG_SUFFIXES and format == "auto" and not columns:
+        from tunesmith import curate, lifecycle
+
+        return lifecycle.load_settings(Path(files[0]), overrides).stage("data", curate.Config)
+    if overrides or any(Path(file).suffix.lower() in _CONFIG_SUFFIXES for file in files):
+        _refuse_mixture(files, overrides)
+    return _config_of(files, format, columns)
+
+
+def _refuse_mixture(files: Sequence[str], overrides: Sequence[str]) -> NoReturn:
     from tunesmith.core.errors import InputError
 
     configs = [file for file in files if Path(file).suffix.lower() in _CONFIG_SUFFIXES]
-    if not configs:
-        if overrides:
-            raise InputError(
-                "--set changes a config file, and none was given",
-                where="--set",
-                rule="data files have no configuration",
-                fix="give the config file, or use --format, --column and --max-length",
-            )
-        renderer = _renderer(model, console) if model else None
-        return Request(_config_of(files, format, columns), renderer, max_length, is_config=False)
-    if len(files) > 1 or format != "auto" or columns or model:
+    if configs:
         raise InputError(
             "a config file says everything itself",
             where=configs[0],
             rule="give data files with options, or one config file alone",
             fix="change the config file, or use --set key=value",
         )
-    from tunesmith import lifecycle
-
-    config, renderer, length, context = lifecycle.data_of(Path(configs[0]), overrides, emit=console.emit)
-    return Request(config, renderer, max_length or length, is_config=True, context=context)
+    raise InputError(
+        "--set changes a config file, and none was given",
+        where=f"--set {' '.join(overrides)}",
+        rule="data files have no configuration",
+        fix="give the config file, or use the options of the command",
+    )
 
 
 def _renderer(model: str, console: Console) -> Renderer:
@@ -98,7 +114,9 @@ def _config_of(files: Sequence[str], format: str, columns: Sequence[str]) -> Con
         )
     shared = {"format": format, "columns": dict(column.split("=", 1) for column in columns)}
     try:
-        return Config.model_validate({"datasets": [{"path": file, **shared} for file in files]})
+        return Config.model_validate(
+            {"datasets": [{"path": file, **shared} for file in files], "require_provenance": None}
+        )
     except ValidationError as error:
         first = error.errors()[0]
         cause = first.get("ctx", {}).get("error")
