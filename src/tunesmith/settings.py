@@ -25,12 +25,10 @@ def with_whole_paths(settings: Settings, path: Path | None) -> Settings:
     schema = settings.stage("evaluate", evaluate.Config).json_schema
     if isinstance(schema, str):
         settings = settings.resolve("json_schema", str((here / Path(schema).expanduser()).absolute()), "absolute path")
-    checks = settings.stage("data", curate.Config).checks
-    if isinstance(checks.form.json_schema, str):
-        file = str((here / Path(checks.form.json_schema).expanduser()).absolute())
-        form = checks.form.model_copy(update={"json_schema": file})
-        settings = settings.resolve("checks", checks.model_copy(update={"form": form}).model_dump(), "absolute path")
     if "datasets" in settings.origins:
+        checks = settings.stage("data", curate.Config).checks
+        if (whole := checks.counted_from(here)) != checks:
+            settings = settings.resolve("checks", whole.model_dump(), "absolute path")
         specs = settings.stage("data", curate.Config).datasets
         moved = [{**spec.model_dump(), "path": str(here / Path(spec.path).expanduser())} for spec in specs]
         if moved != [spec.model_dump() for spec in specs]:
@@ -57,12 +55,15 @@ def for_anywhere(settings: Settings) -> Settings:
 
 
 def resolve_autos(settings: Settings, folder: Path) -> Settings:
-    """``max_length`` and ``learning_rate`` worked out from the model in ``folder``.
+    """``max_length`` and ``learning_rate`` from the model in ``folder``; ``dtype`` where ``master_dtype`` decides it.
 
     Raises:
         ConfigError: more than the model's context is asked for, or its width is not stated.
     """
     config = settings.stage("train", training.Config)
+    if config.dtype == "auto" and config.master_dtype != "float32":
+        reason = f"master_dtype: {config.master_dtype} trains the base's own weights"
+        settings = settings.resolve("dtype", config.master_dtype, reason)
     stated = context_of(folder)
     context = stated or LONGEST_AUTO
     if config.max_length == "auto":

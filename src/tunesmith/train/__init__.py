@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.train.config import AdapterConfig, Config, LoopConfig, refuse_undeployable, refuse_unread
+from tunesmith.train.config import AdapterConfig, Config, LoopConfig, refuse_formats, refuse_undeployable, refuse_unread
 from tunesmith.train.order import parts_of
 from tunesmith.train.output import refuse_finished, weights_folder
 from tunesmith.train.parent import take_over
@@ -30,6 +30,7 @@ __all__ = [
     "parts_of",
     "plan",
     "refuse_finished",
+    "refuse_formats",
     "refuse_undeployable",
     "refuse_unread",
     "require_trackers",
