@@ -36,6 +36,8 @@ ALL_UP_TO, THEN = 10_000, 10
 
 _KEPT = 100
 _CHARACTERS = 4000
+_SHORT = math.log1p(10)
+"""Answers of a word or two differ in length by their nature."""
 
 
 class StyleOptions(Record):
@@ -168,7 +170,7 @@ class Style:
         spread = max(1.4826 * float(np.median(np.abs(lengths - median))), 0.2)
         score = (lengths - median) / spread
         far = np.flatnonzero(np.abs(score) >= self._options.length)
-        if len(lengths) < 2 * FEWEST or not len(far) or len(far) > 0.05 * len(lengths):
+        if len(lengths) < 2 * FEWEST or median < _SHORT or not len(far) or len(far) > 0.05 * len(lengths):
             return
         worst = far[np.argsort(-np.abs(score[far]), kind="stable")][:_KEPT]
         rows = [corpus[self._numbers[i]] for i in worst]

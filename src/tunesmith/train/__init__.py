@@ -8,6 +8,7 @@ from tunesmith.train.config import AdapterConfig, Config, LoopConfig, refuse_for
 from tunesmith.train.order import parts_of
 from tunesmith.train.output import refuse_finished, weights_folder
 from tunesmith.train.parent import take_over
+from tunesmith.train.ranks import after_first, in_turn, joined, refuse_alone
 from tunesmith.train.schedule import auto_learning_rate
 from tunesmith.train.space import SweepConfig
 from tunesmith.train.sweep import claim_sweep
@@ -24,11 +25,15 @@ __all__ = [
     "LoopConfig",
     "Rows",
     "SweepConfig",
+    "after_first",
     "auto_learning_rate",
     "claim_sweep",
     "finished",
+    "in_turn",
+    "joined",
     "parts_of",
     "plan",
+    "refuse_alone",
     "refuse_finished",
     "refuse_formats",
     "refuse_undeployable",
