@@ -31,8 +31,9 @@ fix: $(VENV)/.installed-dev  ## repair what the linter and the formatter can rep
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.installed-dev  ## write docs/reference/ anew from the code
+docs: $(VENV)/.installed-dev  ## write docs/reference/ anew from the code and from the measured figures
 	$(BIN)/python docs/build_reference.py
+	$(BIN)/python -m benchmarks page
 
 bench: $(VENV)/.installed-dev  ## measure what we claim, beside the rivals
 	$(BIN)/python -m benchmarks

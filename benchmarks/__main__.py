@@ -1,5 +1,8 @@
 """``python -m benchmarks [NAME …]``: measure what we claim, print a table, keep the figures as JSON.
 
+``python -m benchmarks table`` measures all rows of the documents' table one after the other, each under a time limit;
+``python -m benchmarks page`` writes that table from the JSON files; ``python -m benchmarks.gpu`` is for a GPU.
+
 Exit code 1 when a goal was measured and not met. Run it on an otherwise idle machine: where others use the processor,
 timings are shown but do not count.
 """
@@ -16,6 +19,7 @@ from pathlib import Path
 from benchmarks import results as figures
 from benchmarks.results import Result
 from benchmarks.settings import ROOT, Settings, Unavailable
+from benchmarks.work import METHODS, SHAPES, work
 
 FOLDER = Path(__file__).parent / "results"
 
@@ -41,6 +45,7 @@ BENCHMARKS = {
     "training": Benchmark(
         "training:measure", "speed and memory of training beside TRL and Unsloth, at equal loss (20 minutes)"
     ),
+    "evaluation": Benchmark("evaluation:measure", "scoring and greedy answers beside transformers (3 minutes)"),
     "job": Benchmark("job:measure", "seconds of a whole tunesmith train on 400 rows (3 minutes)"),
     "install": Benchmark("install:measure", "packages and megabytes of a fresh installation"),
     "attention": Benchmark("attention:measure", "padded block against fused kernel at each length"),
@@ -50,13 +55,17 @@ BENCHMARKS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks that were asked for; gives the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments and arguments[0] in ("table", "page"):
+        driver = importlib.import_module(f"benchmarks.{arguments[0]}")
+        return int(driver.main(arguments[1:]))
     options = _parser().parse_args(arguments)
     if options.list:
         for name, benchmark in BENCHMARKS.items():
             print(f"{name:12} {benchmark.about}{'' if benchmark.by_default else ' (only when named)'}")
         return 0
     wanted = options.names or [name for name, benchmark in BENCHMARKS.items() if benchmark.by_default or options.all]
-    settings = Settings(model=options.model, steps=options.steps, rounds=options.rounds, compiled=options.compiled)
+    settings = Settings(options.model, options.steps, options.rounds, options.compiled, options.shape, options.method)
     found: dict[str, list[Result]] = {}
     for name in wanted:
         print(f"measuring {name}: {BENCHMARKS[name].about}", file=sys.stderr, flush=True)
@@ -65,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except Unavailable as error:
             found[name] = [figures.not_measured(name, str(error))]
         if not options.no_save:
-            figures.save(FOLDER, name, found[name])
+            label = work(settings.shape, settings.method).name if name == "training" else name
+            figures.save(FOLDER, label, found[name])
     show(found)
     if options.json is not None:
         options.json.write_text(figures.to_json(figures.document(found)), encoding="utf-8")
@@ -92,8 +102,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures into one file")
     parser.add_argument("--no-save", action="store_true", help="keep nothing in benchmarks/results/")
     parser.add_argument("--model", default=Settings.model, help="model folder or name (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=Settings.steps, help="steps of a round of training (%(default)s)")
+    parser.add_argument("--steps", type=int, default=None, help="steps of a round of training (default: by the work)")
     parser.add_argument("--rounds", type=int, default=Settings.rounds, help="rounds of training (%(default)s)")
+    parser.add_argument("--shape", choices=SHAPES, default=Settings.shape, help="of the trained rows (%(default)s)")
+    parser.add_argument("--method", choices=METHODS, default=Settings.method, help="of training (%(default)s)")
     parser.add_argument("--compiled", action="store_true", help="try TRL with torch.compile too (minutes more)")
     return parser
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.settings import ROOT, run, say
 
 TORCH = "torch==2.13.0"
+FOUR_BIT = "bitsandbytes==0.50.2"
 TRL = ("trl==1.16.0", "peft==0.21.2", "transformers")
 UNSLOTH = ("unsloth==2026.10.9", "unsloth_zoo==2026.10.9", "cut_cross_entropy")
 UNSLOTH_NEEDS = (
@@ -29,13 +30,23 @@ def folder() -> Path:
     return Path(os.environ.get("TUNESMITH_RIVALS") or ROOT / "build" / "rivals").resolve()
 
 
-def trl_python() -> Path:
+def trl_python(four_bit: bool = False) -> Path:
     """The Python that has TRL; its environment is made when it is not there.
+
+    Args:
+        four_bit: with what packs weights into 4 bits, which is added to the environment when it is wanted first.
 
     Raises:
         Unavailable: it cannot be made.
     """
-    return _environment("trl", TRL)
+    python = _environment("trl", TRL)
+    mark = python.parents[1] / ".installed-4-bit"
+    if four_bit and not mark.is_file():
+        say(f"adding {FOUR_BIT} to the environment of TRL")
+        pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        run([*pip, "--no-deps", FOUR_BIT], env=dict(os.environ))
+        mark.write_text(FOUR_BIT, encoding="utf-8")
+    return python
 
 
 def unsloth_python() -> Path:

@@ -1,4 +1,8 @@
-"""Rows to measure with: restaurant descriptions where they are at hand, else the quickstart's recipes, or made ones."""
+"""Rows to measure with: restaurant descriptions where they are at hand, else the quickstart's recipes, or made ones.
+
+Long documents are pieces of contracts and plays, preferences are pairs of restaurant descriptions; where these are not
+at hand they are made of the same recipes.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,16 @@ class Pair:
 
     prompt: str
     completion: str
+    system: str = ""
+
+
+@dataclass(frozen=True)
+class Preference:
+    """A prompt, the better answer and the worse one."""
+
+    prompt: str
+    chosen: str
+    rejected: str
 
 
 @dataclass(frozen=True)
@@ -99,8 +113,88 @@ def made_rows(count: int) -> Iterator[Pair]:
 
 
 def write_pairs(path: Path, pairs: Iterator[Pair] | tuple[Pair, ...]) -> None:
-    """Write rows as prompt/completion JSONL."""
+    """Write rows as JSONL: prompt and completion, or a conversation where there is a system prompt."""
     with path.open("w", encoding="utf-8") as file:
         for pair in pairs:
-            row = {"prompt": pair.prompt, "completion": pair.completion}
+            row: dict[str, object] = {"prompt": pair.prompt, "completion": pair.completion}
+            if pair.system:
+                said = {"system": pair.system, "user": pair.prompt, "assistant": pair.completion}
+                row = {"messages": [{"role": role, "content": text} for role, text in said.items()]}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+CONTINUE = "This is the beginning of a document. Write how it goes on.\n\n"
+LONG_CHARACTERS, SHOWN = 3200, 0.7
+"""Size of a long document, about 1,000 tokens, and the share of it that stands in the prompt."""
+
+
+def long_rows(count: int) -> Rows:
+    """``count`` documents of about 1,000 tokens; the last 30 % of each are what is trained.
+
+    Raises:
+        Unavailable: no text can be had.
+    """
+    contracts, plays = shared_data("legal-clauses"), shared_data("tiny-shakespeare")
+    files = sorted((contracts / "contracts").glob("*.md")) if contracts else []
+    texts = [path.read_text(encoding="utf-8") for path in files]
+    if plays is not None:
+        with gzip.open(plays / "input.txt.gz", "rt", encoding="utf-8") as file:
+            texts.append(file.read())
+    name = "contracts and plays"
+    if not texts:
+        texts, name = ["\n\n".join(f"{pair.prompt}\n\n{pair.completion}" for pair in _recipes())], "recipes, joined"
+    pieces = [piece for text in texts for piece in cut(text, LONG_CHARACTERS)]
+    random.Random(SHUFFLE).shuffle(pieces)
+    pairs = []
+    for piece in pieces[:count]:
+        shown = piece.rfind(" ", 0, int(SHOWN * len(piece)))
+        pairs.append(Pair(CONTINUE + piece[:shown], piece[shown + 1 :]))
+    return Rows(f"{name}, {len(pairs)} documents", tuple(pairs), ())
+
+
+def cut(text: str, size: int) -> list[str]:
+    """Pieces of ``size`` characters at most that end where a line ends, or at a blank; what is left over is dropped."""
+    pieces = []
+    while len(text) > size:
+        end = max(text.rfind("\n", size // 2, size), 0) or max(text.rfind(" ", 0, size), 0) or size
+        pieces.append(text[:end].strip())
+        text = text[end:].lstrip()
+    return pieces
+
+
+SYSTEM = (Path(__file__).parent / "system_prompt.txt").read_text(encoding="utf-8").strip()
+"""About 400 tokens of instructions, such as a company puts in front of every question."""
+
+
+def shared_rows(count: int) -> Rows:
+    """Short rows behind one long system prompt.
+
+    Raises:
+        Unavailable: see `training_rows`.
+    """
+    found = training_rows(count, 0)
+    pairs = tuple(Pair(pair.prompt, pair.completion, SYSTEM) for pair in found.train)
+    return Rows(f"{found.name}, behind one system prompt", pairs, ())
+
+
+def preferences(count: int) -> tuple[str, tuple[Preference, ...]]:
+    """What they are, and pairs of a better and a worse answer.
+
+    Raises:
+        Unavailable: see `training_rows`.
+    """
+    folder = shared_data("preferences-e2e")
+    if folder is None:
+        found = training_rows(count, 0)
+        others = (*found.train[1:], found.train[0])
+        made = (Preference(a.prompt, a.completion, b.completion) for a, b in zip(found.train, others, strict=True))
+        return f"{found.name}, each against the answer to another one", tuple(made)
+    with gzip.open(folder / "train.jsonl.gz", "rt", encoding="utf-8") as file:
+        lines = [json.loads(line) for line in islice(file, count)]
+    pairs = tuple(Preference(QUESTION.format(row["mr"]), row["chosen"], row["rejected"]) for row in lines)
+    return f"E2E preferences, {len(pairs)} pairs", pairs
+
+
+def write_preferences(path: Path, pairs: tuple[Preference, ...]) -> None:
+    """Write them as JSONL, the better and the worse answer of each pair as two rows one after the other."""
+    write_pairs(path, tuple(Pair(p.prompt, answer) for p in pairs for answer in (p.chosen, p.rejected)))

@@ -22,9 +22,11 @@ class Settings:
     """The options of the command line."""
 
     model: str = "smollm2-135m-instruct"
-    steps: int = 20
+    steps: int | None = None
     rounds: int = 3
     compiled: bool = False
+    shape: str = "short"
+    method: str = "lora"
 
     def model_folder(self) -> Path:
         """The model's folder; it is downloaded and converted once where that is needed.

@@ -13,37 +13,49 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.load import StepClock, peak_memory
-from benchmarks.trl_arguments import trainer_arguments
+from benchmarks.trl_trainers import make_trainer, recorder
 
 Job = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to run TRL on a processor. All have the base in bf16, recompute off, all cores."""
+    """One way to run TRL on a processor. All have the base in bf16, recompute off, all cores.
+
+    ``fp32``: what is trained is kept in fp32 (without it, in bf16).
+    """
 
     autocast: bool = True
     attention: str = "sdpa"
     padding_free: bool = False
-    adapter_fp32: bool = True
+    fp32: bool = True
     compiled: bool = False
 
 
-SETTINGS = {
+LORA = {
     "plain": Setting(),
     "eager attention": Setting(attention="eager"),
     "padding-free": Setting(padding_free=True),
-    "bf16 adapter": Setting(autocast=False, adapter_fp32=False),
-    "bf16 adapter, eager attention": Setting(autocast=False, adapter_fp32=False, attention="eager"),
-    "bf16 adapter, padding-free": Setting(autocast=False, adapter_fp32=False, padding_free=True),
+    "bf16 adapter": Setting(autocast=False, fp32=False),
+    "bf16 adapter, eager attention": Setting(autocast=False, fp32=False, attention="eager"),
+    "bf16 adapter, padding-free": Setting(autocast=False, fp32=False, padding_free=True),
 }
-"""Tried first, a few steps each; the fastest one that computes the same is the rival. (Packing is not among them: it
-puts other rows into a step.)"""
+FEW = {name: LORA[name] for name in ("bf16 adapter", "bf16 adapter, padding-free")}
+SETTINGS = {
+    "lora": LORA,
+    "full": {
+        "fp32 weights, autocast": Setting(),
+        "bf16 weights": Setting(autocast=False, fp32=False),
+        "bf16 weights, padding-free": Setting(autocast=False, fp32=False, padding_free=True),
+    },
+    "qlora": {"plain": Setting(), **FEW},
+    "dpo": {"plain": Setting(), "bf16 adapter": Setting(autocast=False, fp32=False)},
+}
+"""By method. Tried first, a few steps each; the fastest one that computes the same is the rival. (Packing is not among
+them: it puts other rows into a step. TRL's preference trainer has no padding-free way.)"""
 
 COMPILED = {
-    "bf16 adapter, eager attention, compiled": Setting(
-        autocast=False, adapter_fp32=False, attention="eager", compiled=True
-    ),
+    "bf16 adapter, eager attention, compiled": Setting(autocast=False, fp32=False, attention="eager", compiled=True),
 }
 """Tried on request: compiling lasts minutes, ten times as long as the steps of such a job."""
 
@@ -51,42 +63,18 @@ COMPILED = {
 def measure(job: Job, steps: int, setting: Setting) -> dict[str, Any]:
     """Train ``steps`` steps; gives the seconds and the loss of each, peak memory, and how TRL reads the same rows."""
     import torch
-    from datasets import Dataset
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-    from trl import SFTTrainer
+    from transformers import AutoTokenizer
 
-    clock = StepClock(job["warm_up"])
-    losses: list[float] = []
-
-    class Recorder(TrainerCallback):
-        def on_train_begin(self, *_args: Any, **_options: Any) -> None:
-            clock.start()
-
-        def on_step_end(self, *_args: Any, **_options: Any) -> None:
-            clock.step_ended()
-
-        def on_log(self, *_args: Any, logs: dict[str, float], **_options: Any) -> None:
-            losses.extend([logs["loss"]] if "loss" in logs else [])
-
-    model = AutoModelForCausalLM.from_pretrained(
-        job["model"], dtype=getattr(torch, job["dtype"]), attn_implementation=setting.attention
-    )
-    model = PeftModel.from_pretrained(
-        model, job["adapter"], is_trainable=True, autocast_adapter_dtype=setting.adapter_fp32
-    )
-    order = [job["order"][step % len(job["order"])] for step in range(steps)]
-    chosen = [job["rows"][i] for part in order for i in part]
-    dataset = Dataset.from_list([{"input_ids": row["input_ids"], "labels": row["labels"]} for row in chosen])
+    clock, losses = StepClock(job["warm_up"]), list[float]()
     tokenizer = AutoTokenizer.from_pretrained(job["model"])
     with tempfile.TemporaryDirectory() as output:
-        trainer = SFTTrainer(
-            model=model,
-            args=_arguments(job, steps, setting, output),
-            train_dataset=dataset,
-            processing_class=tokenizer,
-            callbacks=[Recorder()],
-        )
+        own = {
+            "bf16": setting.autocast and job["dtype"] == "bfloat16",
+            "padding_free": setting.padding_free,
+            "torch_compile": setting.compiled,
+        }
+        trainer = make_trainer(job, steps, output, _model(job, setting), tokenizer, own)
+        trainer.add_callback(recorder(clock, losses))
         trainer.train()
     usage, peak = clock.usage(), peak_memory()
     return {
@@ -95,20 +83,29 @@ def measure(job: Job, steps: int, setting: Setting) -> dict[str, Any]:
         "usage": usage.as_dict(),
         "peak_bytes": peak,
         "threads": torch.get_num_threads(),
-        "reading": reading(job, tokenizer),
+        "reading": reading(job, tokenizer) if job["method"] != "dpo" else None,
     }
 
 
-def _arguments(job: Job, steps: int, setting: Setting, output: str) -> Any:
-    return trainer_arguments(
-        job,
-        steps,
-        output,
-        bf16=setting.autocast and job["dtype"] == "bfloat16",
-        padding_free=setting.padding_free,
-        torch_compile=setting.compiled,
-        completion_only_loss=True,
-    )
+def _model(job: Job, setting: Setting) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    kept = torch.float32 if job["method"] == "full" and setting.fp32 else getattr(torch, job["dtype"])
+    options: dict[str, Any] = {"dtype": kept, "attn_implementation": setting.attention}
+    if job["method"] == "qlora":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=kept,
+        )
+    model = AutoModelForCausalLM.from_pretrained(job["model"], **options)
+    if job["method"] == "full":
+        return model
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, job["adapter"], is_trainable=True, autocast_adapter_dtype=setting.fp32)
 
 
 def reading(job: Job, tokenizer: Any) -> dict[str, int]:
@@ -125,5 +122,5 @@ def reading(job: Job, tokenizer: Any) -> dict[str, int]:
 
 if __name__ == "__main__":
     described = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    figures = measure(described, int(sys.argv[3]), {**SETTINGS, **COMPILED}[sys.argv[4]])
+    figures = measure(described, int(sys.argv[3]), {**SETTINGS[described["method"]], **COMPILED}[sys.argv[4]])
     Path(sys.argv[2]).write_text(json.dumps(figures), encoding="utf-8")

@@ -1,12 +1,14 @@
 """Training throughput and memory: our loop beside its rivals at their best setting for a processor, on the same rows.
 
 All start from the same adapter, see the same ids in the same order, and use the same optimiser settings and rate.
-Rounds alternate (ours, TRL, Unsloth, ours, TRL, Unsloth …), each in a process of its own.
+Rounds alternate (ours, TRL, Unsloth, ours, TRL, Unsloth …), each in a process of its own. What is trained, short or
+long documents, with LoRA or otherwise, is in `benchmarks.work`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -18,23 +20,10 @@ from typing import Any
 from benchmarks import rivals, train_trl, train_unsloth
 from benchmarks.load import Usage
 from benchmarks.results import Result, busiest, foreign_load, judged, not_measured
-from benchmarks.rows import training_rows, write_pairs
+from benchmarks.rows import preferences, write_pairs, write_preferences
 from benchmarks.settings import OFFLINE, Settings, Unavailable, environment, run, say
-
-ROWS = 400
-TRIAL_STEPS = 6
-COMPARED_STEPS = 20
-TASK = {
-    "batch": 8,
-    "learning_rate": 2e-4,
-    "weight_decay": 0.0,
-    "max_grad_norm": 1.0,
-    "seed": 42,
-    "lora_r": 16,
-    "lora_alpha": 32.0,
-    "warm_up": 3,
-}
-"""What both sides are told; the rate is constant. The first ``warm_up`` steps of each round are not timed."""
+from benchmarks.work import PAIRS, SHAPES, Work
+from benchmarks.work import work as make_work
 
 LOSS_GOAL = 2.0
 MIB = 1024**2
@@ -44,15 +33,29 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True)
 class Rival:
-    """Another trainer: how its Python is found, the module that runs it there, and the settings that are tried."""
+    """Another trainer: how its Python is found, the module that runs it there, and the settings that are tried.
+
+    ``settings``, by method; ``few``: those of LoRA's that are tried on rows of other shapes. ``slow_settings``: tried
+    on request only, compiling lasts minutes, ten times as long as the steps of such a job. ``goal``: of LoRA's speed.
+    """
 
     name: str
-    python: Callable[[], Path]
+    python: Callable[[str], Path]
     module: str
-    settings: tuple[str, ...]
+    settings: Mapping[str, tuple[str, ...]]
+    few: tuple[str, ...]
     slow_settings: tuple[str, ...]
-    """Tried on request only: compiling lasts minutes, ten times as long as the steps of such a job."""
     goal: float
+
+    def tried(self, work: Work, compiled: bool) -> tuple[str, ...]:
+        """The settings that are tried on this work."""
+        if work.method != "lora":
+            return self.settings[work.method]
+        return (self.few if work.few else self.settings["lora"]) + (self.slow_settings if compiled else ())
+
+    def goal_for(self, work: Work) -> float | None:
+        """How many times as fast ours should be; None where no goal was set."""
+        return self.goal if work.method == "lora" else None
 
     @property
     def speed(self) -> str:
@@ -68,17 +71,19 @@ class Rival:
 RIVALS = (
     Rival(
         "TRL",
-        lambda: rivals.trl_python(),
+        lambda method: rivals.trl_python(four_bit=method == "qlora"),
         "benchmarks.train_trl",
-        tuple(train_trl.SETTINGS),
+        {method: tuple(settings) for method, settings in train_trl.SETTINGS.items()},
+        tuple(train_trl.FEW),
         tuple(train_trl.COMPILED),
         3.2,
     ),
     Rival(
         "Unsloth",
-        lambda: rivals.unsloth_python(),
+        lambda _method: rivals.unsloth_python(),
         "benchmarks.train_unsloth",
-        tuple(train_unsloth.SETTINGS),
+        {method: tuple(settings) for method, settings in train_unsloth.SETTINGS.items()},
+        tuple(train_unsloth.FEW),
         (),
         1.4,
     ),
@@ -97,11 +102,12 @@ class Opponent:
 
 def measure(settings: Settings) -> list[Result]:
     """Speed, memory, use of the processor, and whether the losses are the same."""
-    if settings.steps <= TASK["warm_up"]:
-        reason = f"--steps must be more than {TASK['warm_up']}"
-        return [not_measured(rival.speed, reason, f"≥ {rival.goal:g}") for rival in RIVALS]
+    work = make_work(settings.shape, settings.method, settings.steps)
+    if work.steps <= work.warm_up:
+        reason = f"--steps must be more than {work.warm_up}"
+        return [not_measured(rival.speed, reason) for rival in RIVALS]
     with tempfile.TemporaryDirectory(prefix="tunesmith-bench-") as name:
-        bench = _Bench(settings, Path(name))
+        bench = _Bench(settings, work, Path(name))
         opponents, missing = [], []
         for rival in RIVALS:
             try:
@@ -113,7 +119,7 @@ def measure(settings: Settings) -> list[Result]:
         for _ in range(settings.rounds):
             ours.append(bench.ours())
             for each in opponents:
-                theirs[each.rival.name].append(bench.rival(each.rival, each.python, each.setting, settings.steps))
+                theirs[each.rival.name].append(bench.rival(each.rival, each.python, each.setting, work.steps))
         beside = [result for each in opponents for result in _beside(bench, ours, theirs[each.rival.name], each)]
         return [*_alone(bench, ours), *beside, *missing]
 
@@ -125,7 +131,7 @@ def _prepared(bench: _Bench, rival: Rival) -> Opponent:
         Unavailable: its environment cannot be made, or no setting of it computes the same.
     """
     try:
-        python = rival.python()
+        python = rival.python(bench.work.method)
     except Unavailable as error:
         raise Unavailable(f"{rival.name}'s environment: {error}") from error
     trials = _try(bench, rival, python)
@@ -142,14 +148,20 @@ class Trial:
     rate: float
     difference: float
     usage: Usage
+    failed: str = ""
 
 
 def _try(bench: _Bench, rival: Rival, python: Path) -> dict[str, Trial]:
     losses = bench.reference()
     trials = {}
-    for setting in rival.settings + (rival.slow_settings if bench.settings.compiled else ()):
-        figures = bench.rival(rival, python, setting, TRIAL_STEPS)
-        pairs = min(len(losses), TRIAL_STEPS)
+    for setting in rival.tried(bench.work, bench.settings.compiled):
+        try:
+            figures = bench.rival(rival, python, setting, bench.work.trial_steps)
+        except Unavailable as error:
+            say(f"{rival.name}, {setting}: {error}")
+            trials[setting] = Trial(0.0, math.inf, Usage(0.0, 0.0, 0.0), str(error))
+            continue
+        pairs = min(len(losses), bench.work.trial_steps)
         difference = largest_difference(losses[:pairs], figures["losses"][:pairs])
         trials[setting] = Trial(bench.rate(figures), difference, Usage(**figures["usage"]))
     return trials
@@ -162,30 +174,33 @@ def fastest(trials: Mapping[str, Trial]) -> str | None:
 
 
 def _listed(trials: Mapping[str, Trial]) -> str:
-    return ", ".join(
-        f"{name} {trial.rate:.0f}" + (f" (losses {trial.difference:.1f} % off)" if trial.difference > LOSS_GOAL else "")
-        for name, trial in trials.items()
-    )
+    return ", ".join(_told(name, trial) for name, trial in trials.items())
+
+
+def _told(name: str, trial: Trial) -> str:
+    if trial.failed:
+        return f"{name} failed ({trial.failed})"
+    off = f" (losses {trial.difference:.1f} % off)" if trial.difference > LOSS_GOAL else ""
+    return f"{name} {trial.rate:.0f}{off}"
 
 
 class _Bench:
     """The job on disk, and how each side is run on it."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
-        self.settings, self.folder, self.job_file = settings, folder, folder / "job.json"
+    def __init__(self, settings: Settings, work: Work, folder: Path) -> None:
+        self.settings, self.work, self.folder, self.job_file = settings, work, folder, folder / "job.json"
         self._reference: list[float] | None = None
-        rows = training_rows(ROWS, 0)
-        self.rows_name = rows.name
+        self.task = work.task()
         pairs = folder / "pairs.jsonl"
-        write_pairs(pairs, rows.train[: len(rows.train) // TASK["batch"] * TASK["batch"]])
-        self.job_file.write_text(json.dumps({**TASK, "model": str(settings.model_folder())}), encoding="utf-8")
+        self.rows_name = write_rows(pairs, work, self.task["batch"])
+        self.job_file.write_text(json.dumps({**self.task, "model": str(settings.model_folder())}), encoding="utf-8")
         self._run([sys.executable, "-m", "benchmarks.train_ours", "prepare", str(self.job_file), str(pairs)])
         job = json.loads(self.job_file.read_text(encoding="utf-8"))
         self.step_tokens = [sum(len(job["rows"][i]["input_ids"]) for i in part) for part in job["order"]]
 
     def ours(self) -> Figures:
         command = [sys.executable, "-m", "benchmarks.train_ours", "train"]
-        return self._measure("ours", command, [str(self.settings.steps)])
+        return self._measure("ours", command, [str(self.work.steps)])
 
     def reference(self) -> list[float]:
         """The losses of our side, which settings of rivals are held against."""
@@ -211,7 +226,18 @@ class _Bench:
 
     def rate(self, figures: Figures) -> float:
         """Non-padding tokens a second: the median over the timed steps of a round."""
-        return rate(self.step_tokens, figures["seconds"], TASK["warm_up"])
+        return rate(self.step_tokens, figures["seconds"], self.work.warm_up)
+
+
+def write_rows(path: Path, work: Work, batch: int) -> str:
+    """Write the rows of a job, as many as make whole steps; says what they are."""
+    if work.method == "dpo":
+        name, pairs = preferences(PAIRS // batch * batch)
+        write_preferences(path, pairs)
+        return name
+    rows = SHAPES[work.shape].load()
+    write_pairs(path, rows.train[: len(rows.train) // batch * batch])
+    return rows.name
 
 
 def rate(step_tokens: Sequence[int], seconds: Sequence[float], warm_up: int) -> float:
@@ -230,7 +256,13 @@ def _alone(bench: _Bench, ours: Sequence[Figures]) -> list[Result]:
     rates = [bench.rate(figures) for figures in ours]
     done = [figures["timed_flops"] / figures["usage"]["seconds"] for figures in ours]
     gemm = max(figures["gemm_flops"] for figures in ours)
-    shared = {"rows": bench.rows_name, "rounds": rates, "steps": bench.settings.steps, "task": TASK}
+    shared = {
+        "rows": bench.rows_name,
+        "rounds": rates,
+        "steps": bench.work.steps,
+        "task": bench.task,
+        "step_tokens": bench.step_tokens,
+    }
     utilisation = 100 * median(done) / gemm
     return [
         judged("speed, ours", median(rates), "tokens/s", usage=usage, note=_range(rates), details=shared),
@@ -255,22 +287,22 @@ def _beside(bench: _Bench, ours: Sequence[Figures], theirs: Sequence[Figures], o
     details = {"rounds": their_rates, "trials": {name: asdict(trial) for name, trial in trials.items()}}
     note = f"setting “{opponent.setting}”; {_range(their_rates)}"
     peak = max(figures["peak_bytes"] for figures in theirs) / MIB
-    ratio = median(our_rates) / median(their_rates)
+    ratio, goal = median(our_rates) / median(their_rates), rival.goal_for(bench.work)
     return [
         judged(f"speed, {rival.name}", median(their_rates), "tokens/s", usage=usage, note=note, details=details),
         judged(f"peak memory, {rival.name}", peak, "MiB", note=f"tried: {_listed(trials)}"),
-        judged(rival.speed, ratio, "", at_least=rival.goal, usage=usage, note=_range(each), details={"rounds": each}),
-        compare_losses(ours[0], theirs[0], rival.loss),
+        judged(rival.speed, ratio, "", at_least=goal, usage=usage, note=_range(each), details={"rounds": each}),
+        compare_losses(ours[0], theirs[0], rival.loss, bench.work.compared),
     ]
 
 
-def compare_losses(ours: Figures, theirs: Figures, what: str) -> Result:
-    """Whether both sides computed the same thing; needs `COMPARED_STEPS` steps of each."""
-    losses = {"ours": ours["losses"][:COMPARED_STEPS], "theirs": theirs["losses"][:COMPARED_STEPS]}
+def compare_losses(ours: Figures, theirs: Figures, what: str, wanted: int = 20) -> Result:
+    """Whether both sides computed the same thing; needs ``wanted`` steps of each."""
+    losses = {"ours": ours["losses"][:wanted], "theirs": theirs["losses"][:wanted]}
     steps = len(losses["ours"])
-    if steps < COMPARED_STEPS:
-        return not_measured(what, f"{steps} steps, {COMPARED_STEPS} are needed", f"≤ {LOSS_GOAL:g} %")
-    note, reading = f"{steps} steps from the same adapter", theirs.get("reading")
+    if steps < wanted:
+        return not_measured(what, f"{steps} steps, {wanted} are needed", f"≤ {LOSS_GOAL:g} %")
+    note, reading = f"{steps} steps from the same weights", theirs.get("reading")
     if reading:
         note += (
             f"; it reads {reading['rows_with_equal_ids']} of {reading['rows']} rows to the same ids by itself and "

@@ -33,6 +33,7 @@ from tunesmith.core.records import Example, TokenizedExample
 from tunesmith.core.store import Workspace
 from tunesmith.model.resolve import CARD, Subject, context_of, resolve_model, resolve_subject
 from tunesmith.settings import for_anywhere, resolve_autos, with_whole_paths
+from tunesmith.text.sources import require_template
 from tunesmith.text.template import TemplateRenderer
 
 if TYPE_CHECKING:
@@ -105,9 +106,10 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
         ConfigError: unknown keys, impossible values; all problems are shown together.
     """
     settings = with_whole_paths(configuration.load(path, STAGES, overrides), path)
-    method, adapter = settings.stage("train", training.Config).method, settings.stage("adapter", training.AdapterConfig)
-    training.refuse_unread(method, adapter, settings.origins)
-    training.refuse_undeployable(method, adapter, settings.origins)
+    config, adapter = settings.stage("train", training.Config), settings.stage("adapter", training.AdapterConfig)
+    training.refuse_unread(config.method, adapter, settings.origins)
+    training.refuse_undeployable(config.method, adapter, settings.origins)
+    training.refuse_formats(config, settings.origins)
     return settings
 
 
@@ -167,13 +169,17 @@ def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Pr
     longest = int(settings.stage("train", training.Config).max_length)
     data = settings.stage("data", curate.Config)
     dataset = curate.run(data, renderer, longest, emit, context_of(folder), workspace)
+    evaluate.require_primary(settings.stage("evaluate", evaluate.Config), once_each(dataset.of("test"), ignore))
     return Project(settings, workspace, folder, renderer, dataset, emit)
 
 
 def _require_files(settings: Settings) -> None:
-    """Refuse files that are missing or cannot be read before a model is downloaded, which may take minutes."""
+    """Refuse files that are missing and names that nothing has before a model is downloaded, which may take minutes."""
     curate.require_files(settings.stage("data", curate.Config))
-    evaluate.load_schema(settings.stage("evaluate", evaluate.Config).json_schema)
+    judged = settings.stage("evaluate", evaluate.Config)
+    evaluate.load_schema(judged.json_schema)
+    evaluate.require_primary(judged)
+    require_template(settings.stage("train", training.Config).chat_template)
 
 
 def data_of(
@@ -410,7 +416,9 @@ def evaluate_models(
     """
     config = settings.stage("evaluate", evaluate.Config)
     evaluate.load_schema(config.json_schema)
+    evaluate.require_primary(config)
     examples = once_each(tuple(curate.read(data)), emit)
+    evaluate.require_primary(config, examples)
     opened = serve.open_samplers(names, workspace, emit)
     for subject, _ in opened:
         warn_of_trained_rows(subject, examples, emit)

@@ -57,12 +57,15 @@ def for_anywhere(settings: Settings) -> Settings:
 
 
 def resolve_autos(settings: Settings, folder: Path) -> Settings:
-    """``max_length`` and ``learning_rate`` worked out from the model in ``folder``.
+    """``max_length`` and ``learning_rate`` from the model in ``folder``; ``dtype`` where ``master_dtype`` decides it.
 
     Raises:
         ConfigError: more than the model's context is asked for, or its width is not stated.
     """
     config = settings.stage("train", training.Config)
+    if config.dtype == "auto" and config.master_dtype != "float32":
+        reason = f"master_dtype: {config.master_dtype} trains the base's own weights"
+        settings = settings.resolve("dtype", config.master_dtype, reason)
     stated = context_of(folder)
     context = stated or LONGEST_AUTO
     if config.max_length == "auto":

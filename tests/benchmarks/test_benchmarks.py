@@ -9,12 +9,13 @@ import pkgutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 import benchmarks
 from benchmarks import __main__ as command
-from benchmarks import attention, commands, data, install, job, load, results, rivals, rows, settings, training
+from benchmarks import attention, commands, data, install, job, load, results, rivals, rows, settings, training, work
 from benchmarks.load import Usage
 from benchmarks.results import Result, judged, not_measured
 
@@ -152,7 +153,9 @@ def test_the_rival_is_the_fastest_setting_that_computes_the_same() -> None:
 
 def test_without_the_rival_only_our_side_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     class Bench:
-        settings, rows_name = settings.Settings(steps=5, rounds=1), "rows"
+        settings, work, rows_name = settings.Settings(steps=5, rounds=1), work.work(steps=5), "rows"
+        task: ClassVar[dict[str, object]] = {}
+        step_tokens: ClassVar[list[int]] = []
 
         def __init__(self, *_arguments: object) -> None: ...
 
@@ -167,7 +170,7 @@ def test_without_the_rival_only_our_side_is_measured(monkeypatch: pytest.MonkeyP
         raise settings.Unavailable("pip found nothing")
 
     monkeypatch.setattr(training, "_Bench", Bench)
-    monkeypatch.setattr(rivals, "trl_python", absent)
+    monkeypatch.setattr(rivals, "trl_python", lambda four_bit: absent())
     monkeypatch.setattr(rivals, "unsloth_python", absent)
     found = {result.what: result for result in training.measure(settings.Settings(steps=5, rounds=1))}
     assert found["speed, ours"].value == 300.0
@@ -182,9 +185,9 @@ def test_rivals_take_turns_and_each_is_judged_by_its_own_goal(monkeypatch: pytes
     quiet = {"seconds": 1.0, "own": 2.0, "foreign": 0.0}
 
     class Bench(training._Bench):
-        def __init__(self, given: settings.Settings, folder: Path) -> None:
-            self.settings, self.folder, self.rows_name, self._reference = given, folder, "rows", None
-            self.step_tokens = [300]
+        def __init__(self, given: settings.Settings, chosen: work.Work, folder: Path) -> None:
+            self.settings, self.work, self.folder, self.rows_name, self._reference = given, chosen, folder, "rows", None
+            self.step_tokens, self.task = [300], chosen.task()
 
         def _measure(self, side: str, _command: object, rest: list[str]) -> dict[str, object]:
             turns.append(side)
@@ -194,8 +197,8 @@ def test_rivals_take_turns_and_each_is_judged_by_its_own_goal(monkeypatch: pytes
             return {**known, "seconds": [seconds] * steps, "losses": [2.0] * steps}
 
     monkeypatch.setattr(training, "_Bench", Bench)
-    for name in ("trl_python", "unsloth_python"):
-        monkeypatch.setattr(rivals, name, lambda: tmp_path)
+    monkeypatch.setattr(rivals, "trl_python", lambda four_bit: tmp_path)
+    monkeypatch.setattr(rivals, "unsloth_python", lambda: tmp_path)
     found = {result.what: result for result in training.measure(settings.Settings(steps=20, rounds=2))}
     assert [side.partition(",")[0] for side in turns[-6:]] == ["ours", "TRL", "Unsloth"] * 2
     assert (found["speed, ours / TRL"].value, found["speed, ours / TRL"].verdict) == (4.0, "met")

@@ -111,6 +111,9 @@ def test_values_that_do_not_go_together_name_their_lines(
         ({"datasets": [{"path": "nowhere.jsonl"}]}, "there is no such file"),
         ({"datasets": [{"path": ROWS}, {"path": "notes.docx"}]}, "a file of kind .docx cannot be read"),
         ({"json_schema": "nowhere.json"}, "cannot read "),
+        ({"primary_metric": "exact_mach"}, "there is no metric 'exact_mach'; did you mean 'exact_match'?"),
+        ({"chat_template": "chatlm"}, "chat_template: 'chatlm' is neither a built-in template nor a file"),
+        ({"chat_template": "broken.jinja"}, "the chat template is not valid Jinja"),
     ],
 )
 def test_files_are_looked_for_before_a_model_is_fetched(
@@ -121,6 +124,7 @@ def test_files_are_looked_for_before_a_model_is_fetched(
 
     monkeypatch.setattr("tunesmith.lifecycle.resolve_model", fetched)
     (desk.folder / "notes.docx").write_bytes(b"")
+    (desk.folder / "broken.jinja").write_text("{% for message in messages %}")
     desk.config(**values)
     for command in ("train", "data check", "data show"):
         assert refusal(desk.ask(*command.split(), CONFIG)).what.startswith(what)
@@ -135,8 +139,13 @@ def test_missing_config(desk: Desk) -> None:
 
 
 def test_data_rows_in_place_of_a_config(desk: Desk) -> None:
-    error = refusal(desk.ask("train", ROWS))
-    assert error.where.startswith(ROWS)
+    for command in ("train", "plan", "sweep"):
+        error = refusal(desk.ask(command, ROWS))
+        assert error.what == "this is a file of rows, and a config file is wanted"
+        assert (error.where, error.fix) == (ROWS, f"write a config for it: tunesmith init --data {ROWS}")
+    (desk.folder / "rows.json").write_text('[{"prompt": "a", "completion": "b"}]')
+    assert refusal(desk.ask("train", "rows.json")).fix.endswith("tunesmith init --data rows.json")
+    assert refusal(desk.ask("train", "nowhere.jsonl")).what == "no such file"
     assert desk.is_untouched()
 
 
@@ -145,11 +154,31 @@ def test_unknown_primary_metric(desk: Desk) -> None:
     error = refusal(desk.train())
     assert error.what == "there is no metric 'exact_mach'; did you mean 'exact_match'?"
     assert error.where == "primary_metric"
-    assert error.fix == "use auto or one of: exact_match, perplexity, stop_rate"
+    assert error.fix.startswith("use auto or one of: json_valid, ")
     assert desk.is_untouched()
     error = refusal(desk.ask("eval", desk.base, "--data", ROWS, "--set", "primary_metric=bleu"))
     assert error.what == "'bleu' cannot decide: the wanted answers are short, which exact match judges"
     assert desk.is_untouched()
+
+
+def test_a_metric_that_does_not_fit_is_noticed_before_weights_are_loaded(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded(*_: object, **__: object) -> None:
+        raise AssertionError("the model was loaded first")
+
+    monkeypatch.setattr("tunesmith.serve.open_engine", loaded)
+    monkeypatch.setattr("tunesmith.serve.open_samplers", loaded)
+    desk.config(primary_metric="chrf")
+    for ran in (
+        desk.train(),
+        desk.ask("plan", CONFIG),
+        desk.ask("eval", desk.base, "--data", ROWS, "--set", "primary_metric=chrf"),
+    ):
+        error = refusal(ran)
+        assert error.what == "'chrf' cannot decide: the wanted answers are short, which exact match judges"
+        assert error.fix == "use auto or one of: exact_match, perplexity, stop_rate"
+    assert not desk.run.exists()
 
 
 def test_missing_json_schema(desk: Desk) -> None:
@@ -181,3 +210,15 @@ def test_compare_with_one_model(desk: Desk) -> None:
     assert error.rule == "compare takes two models or more; the first is the baseline"
     assert error.fix == f"tunesmith compare BASELINE {desk.base} --data {ROWS}"
     assert desk.is_untouched()
+
+
+@pytest.mark.parametrize("port", [99_999, -1])
+def test_a_port_that_there_is_not_names_its_option(desk: Desk, port: int) -> None:
+    error = refusal(desk.ask("serve", "--model", desk.base, "--port", port))
+    assert (error.what, error.where) == (f"port is {port}", f"--port {port}")
+    assert error.rule == "port must be a whole number, at least 0, at most 65535"
+    error = refusal(desk.ask("serve", "--model", desk.base, "--set", f"port={port}"))
+    assert error.where == f"--set port={port}"
+    error = refusal(desk.ask("serve", "--model", desk.base, "--port", port, "--set", "max_choices=0"))
+    assert f"--port {port}" in error.what
+    assert "--set max_choices=0" in error.what

@@ -123,6 +123,18 @@ def test_a_data_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> No
     assert not Path("tunesmith.yaml").exists()
 
 
+@pytest.mark.parametrize("content", ["", " \n\n\t\n"])
+def test_an_empty_data_file_is_refused_before_anything_is_written(
+    content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("rows.jsonl").write_text(content)
+    assert main.run(["init", "--data", "rows.jsonl"]) == 2
+    err = capsys.readouterr().err
+    assert "the data file is empty" in err
+    assert "rows.jsonl" in err
+    assert not Path("tunesmith.yaml").exists()
+
+
 def test_only_commands_that_exist_are_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(main, "VERBS", {"train": ""})
     assert next_steps(Path("a.jsonl")) == ["tunesmith train tunesmith.yaml"]

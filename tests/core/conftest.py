@@ -7,8 +7,13 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.core.stages import STAGES
+from tunesmith.core.config import load
+from tunesmith.core.errors import ConfigError
 
 
 @pytest.fixture
@@ -27,3 +32,22 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield place
     finally:
         subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Any:
+    """The error of a file and overrides; checks that it names the file or the option, the rule and the way out."""
+
+    def error(text: str | bytes, *overrides: str) -> ConfigError:
+        path = tmp_path / "tunesmith.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        with pytest.raises(ConfigError) as caught:
+            load(path, STAGES, overrides)
+        found = caught.value
+        assert found.exit_code == 2
+        assert "tunesmith.yaml" in found.where or "--set" in found.where
+        assert found.rule
+        assert found.fix
+        return found
+
+    return error

@@ -15,6 +15,7 @@ import torch
 
 from tests.tiny import build_model
 from tests.train.job import config, rows
+from tunesmith.model import device
 from tunesmith.model.load import load_base
 from tunesmith.model.lora import LoRASpec
 from tunesmith.model.trainable import Options, make_trainable
@@ -26,7 +27,10 @@ STEPS = 3
 SPEC = LoRASpec(r=4, alpha=8)
 KINDS: dict[str, tuple[str, LoRASpec]] = {
     "full": ("full", SPEC),
+    "full, adamw_8bit": ("full", SPEC),
+    "full, bfloat16 without a copy": ("full", SPEC),
     "lora": ("lora", SPEC),
+    "lora, adamw_8bit": ("lora", SPEC),
     "lora, rank-stabilised": ("lora", replace(SPEC, rank_stabilised=True)),
     "lora+": ("lora", replace(SPEC, plus_ratio=16.0)),
     "dora": ("lora", replace(SPEC, magnitude=True)),
@@ -40,13 +44,17 @@ KINDS: dict[str, tuple[str, LoRASpec]] = {
 
 
 def first_losses(model: Path, kind: str, task: str = "sft") -> list[float]:
-    """Losses of the first steps of ``kind``, in nats a target token, in fp32 and without dropout."""
+    """Losses of the first steps of ``kind``, in nats a target token, without dropout; in fp32 where not said."""
     method, spec = KINDS[kind]
+    master = "bfloat16" if "bfloat16" in kind else "float32"
+    optim = "adamw_8bit" if "adamw_8bit" in kind else "adamw"
     torch.manual_seed(0)
-    base = load_base(model, torch.float32, four_bit=method == "qlora")
-    trainable = make_trainable(method, base, Options(spec, 0, "tiny", virtual_tokens=3, bottleneck_size=4))
+    base = load_base(model, device.FORMATS[master], four_bit=method == "qlora")
+    options = Options(spec, 0, "tiny", virtual_tokens=3, bottleneck_size=4, master_dtype=master)
+    trainable = make_trainable(method, base, options)
     data = rows()
-    plan = make_plan(config(method=method, max_steps=STEPS, learning_rate=1e-2, warmup_ratio=0.0), len(data.train))
+    wanted = config(method=method, max_steps=STEPS, learning_rate=1e-2, warmup_ratio=0.0, optim=optim)
+    plan = make_plan(wanted, len(data.train))
     state = State()
     for _ in train(base, trainable, TASKS[task], data.train, plan, make_optimiser(trainable, plan), state):
         pass

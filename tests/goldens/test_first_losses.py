@@ -29,11 +29,13 @@ def test_every_method_and_kind_has_goldens() -> None:
 def test_first_losses_are_the_golden_ones(model: Path, task: str, kind: str) -> None:
     losses = first_losses(model, kind, task)
     assert len(losses) == STEPS
-    assert losses == pytest.approx(EXPECTED[task][kind], rel=1e-4), "see tests/goldens/first_losses.py"
+    close = 1e-3 if "bfloat16" in kind else 1e-4  # bf16 products are summed in an order that machines choose
+    assert losses == pytest.approx(EXPECTED[task][kind], rel=close), "see tests/goldens/first_losses.py"
 
 
 def test_kinds_begin_at_the_base_and_then_differ() -> None:
     for kinds in EXPECTED.values():
-        begin = {kind: losses[0] for kind, losses in kinds.items() if kind not in ("prefix", "prompt", "qlora")}
+        other = ("prefix", "prompt", "qlora", "full, bfloat16 without a copy")
+        begin = {kind: losses[0] for kind, losses in kinds.items() if kind not in other}
         assert max(begin.values()) - min(begin.values()) < 1e-5
         assert len({losses[2] for losses in kinds.values()}) == len(kinds)

@@ -10,6 +10,7 @@ import torch
 from tests.stub import ByteRenderer, example
 from tunesmith.core.artifacts import Check, RunRecord
 from tunesmith.core.events import Emit, ignore
+from tunesmith.model import device
 from tunesmith.model.load import load_base
 from tunesmith.train import AdapterConfig, Config, Context, Rows, run
 
@@ -58,7 +59,7 @@ def train(
     fresh: bool = False,
     adapter: AdapterConfig = ADAPTER,
 ) -> RunRecord:
-    base = load_base(model, torch.float32, four_bit=config.method == "qlora")
+    base = load_base(model, device.FORMATS[config.dtype], four_bit=config.method == "qlora")
     context = Context(base, ByteRenderer(), "none", out, emit=emit, fresh=fresh)
     return run(config, adapter, rows(), context)
 

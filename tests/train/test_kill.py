@@ -41,6 +41,7 @@ MOMENTS: dict[tuple[str, str], str] = {
 POINTS = {
     "lora": {"step": 5, "checkpoint": 4, "validation": 1, "log": 1, "finish": 2, "between epochs": 1},
     "full": {"step": 2, "checkpoint": 2, "finish": 1, "between epochs": 1},
+    "full, lean": {"step": 3, "checkpoint": 2, "finish": 1},
 }
 """How many of the 20 kills happen in each kind of moment."""
 
@@ -91,8 +92,12 @@ def in_a_child(work: Callable[[], object]) -> int:
     return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
 
 
+LEAN = {"dtype": "bfloat16", "master_dtype": "bfloat16", "optim": "adamw_8bit"}
+
+
 def settings(method: str) -> Config:
-    return job.config(method=method, eval_steps=2, per_device_train_batch_size=4)
+    changes = LEAN if method.endswith("lean") else {}
+    return job.config(method=method.partition(",")[0], eval_steps=2, per_device_train_batch_size=4, **changes)
 
 
 def profiled(clock: Clock, model: Path, out: Path, method: str) -> Clock:
@@ -116,7 +121,7 @@ def damage(newest: Path, generator: random.Random) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("method", POINTS)
 def test_killed_at_random_points_and_resumed_ends_with_the_same_bits(
     method: str, tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -203,7 +203,7 @@ def test_the_ways_to_fit_are_tried_from_fast_to_slow() -> None:
 def test_a_plan_gives_up_rows_then_time_until_it_fits(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base, trainable = prepared(tiny_model, "lora")
     examples, settings = rows(8), plan()
-    later = fit.later_bytes(trainable, begun=False)
+    later = fit.later_bytes(trainable, "adamw")
     longest = max(len(row.tokens) for row in examples)
     plain = fit.activation_bytes(base, longest)
     found = []
@@ -244,7 +244,7 @@ def test_the_estimate_leaves_everything_as_it_was_and_is_compared_afterwards(tin
     assert "(+10 %)" in found.sentence
     given_up = planned.model_copy(update={"micro_batch": 1, "recomputed_layers": 2, "activation_offload": True})
     said = preflight.sentence(given_up, 4)
-    assert "1 rows at a time instead of 4, to fit the memory" in said
+    assert "1 row at a time instead of 4, to fit the memory" in said
     assert "2 of 2 layers recomputed, their inputs in the host's memory" in said
 
 

@@ -221,6 +221,32 @@ def test_every_method_learns_and_comes_back(tmp_path: Path, method: str) -> None
         attach(other, "x", read_adapter(tmp_path / "run" / "adapter"))
 
 
+LEAN = {
+    "bfloat16 without a copy": {"method": "full", "dtype": "bfloat16", "master_dtype": "bfloat16"},
+    "bfloat16 and 8 bits": {"method": "full", "dtype": "bfloat16", "master_dtype": "bfloat16", "optim": "adamw_8bit"},
+    "adapter and 8 bits": {"method": "lora", "optim": "adamw_8bit"},
+}
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("settings", LEAN.values(), ids=LEAN)
+def test_lean_runs_pass_every_check_and_resume_with_the_same_bits(
+    tiny_model: Path, tmp_path: Path, settings: dict[str, object]
+) -> None:
+    config, name = job.config(**settings), "model" if settings["method"] == "full" else "adapter"
+    record = job.train(tiny_model, tmp_path / "whole", config)
+    assert all(check.passed for check in record.checks)
+    assert record.train_losses[-1] < record.train_losses[0]
+    with pytest.raises(Interrupted):
+        job.train(tiny_model, tmp_path / "run", config, stop_after(5))
+    again = job.train(tiny_model, tmp_path / "run", config)
+    assert again.train_losses == record.train_losses
+    for folder in (name, "last"):
+        assert same(weights(tmp_path / "run", folder), weights(tmp_path / "whole", folder))
+    other = job.train(tiny_model, tmp_path / "other", job.config(**settings, seed=7))
+    assert other.adapter_digest != record.adapter_digest
+
+
 def test_a_failed_check_fails_the_run(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "TOLERANCE", {torch.float32: -1.0})
     with pytest.raises(TrainingError, match="the finished run failed a check: reload, first save"):

@@ -122,3 +122,27 @@ def test_two_adapters_of_one_name() -> None:
     assert _adapters(["a=x", "b=y"]) == {"a": "x", "b": "y"}
     with pytest.raises(InputError, match="two adapters are called 'a'"):
         _adapters(["a=x", "a=y"])
+
+
+def test_bf16_master_weights_are_refused_where_they_mean_nothing(tmp_path: Path) -> None:
+    for changes, message, way in (
+        ({"method": "lora"}, "master_dtype: bfloat16 means nothing to method: lora", "use method: full"),
+        ({"method": "full", "dtype": "float32"}, "master_dtype: bfloat16 beside dtype: float32", "dtype: bfloat16"),
+    ):
+        config = write(tmp_path, master_dtype="bfloat16", **changes)
+        with pytest.raises(ConfigError, match=message) as error:
+            lifecycle.load_settings(config)
+        assert way in error.value.fix
+        assert "tunesmith.yaml:" in error.value.where
+    for fine in ({"method": "full"}, {"method": "full", "dtype": "bfloat16", "optim": "adamw_8bit"}):
+        lifecycle.load_settings(write(tmp_path, master_dtype="bfloat16", **fine))
+    lifecycle.load_settings(write(tmp_path, optim="adamw_8bit", method="prefix"))
+
+
+def test_bf16_master_weights_decide_the_format_of_the_base(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 64, "max_position_embeddings": 512}))
+    for master, dtype in (("bfloat16", "bfloat16"), ("float32", "auto")):
+        settings = resolve_autos(lifecycle.load_settings(write(tmp_path, method="full", master_dtype=master)), tmp_path)
+        assert settings.stage("train", train.Config).dtype == dtype
+    settings = resolve_autos(lifecycle.load_settings(write(tmp_path, method="full", master_dtype="bfloat16")), tmp_path)
+    assert settings.origins["dtype"] == "auto: master_dtype: bfloat16 trains the base's own weights"

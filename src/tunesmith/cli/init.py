@@ -60,6 +60,13 @@ def init(
                 rule="--data names a file with examples",
                 fix="give the path of a .jsonl, .json, .csv or .parquet file, or leave --data out",
             )
+        if data is not None and _is_empty(data):
+            raise InputError(
+                "the data file is empty",
+                where=str(data),
+                rule="--data names a file with examples",
+                fix="put your examples into it first, or leave --data out to get a config with an example path",
+            )
         write_text(CONFIG, template(STAGES, data))
         steps = next_steps(data)
         console.print(f"{'replaced' if replaced else 'wrote'} {CONFIG}", "", "next:", *(f"  {step}" for step in steps))
@@ -109,6 +116,15 @@ def _datasets(field: FieldInfo, data: Path | None) -> str:
         hint += _comment(f"The columns of {data}: {', '.join(columns)}. Say which is which, for example")
         hint += _comment(f"  columns: {{prompt: {columns[0]}, completion: {columns[-1]}}}")
     return hint + dump({"datasets": [spec]})
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether a file holds nothing but white space; one that cannot be read is left to `tunesmith data check`."""
+    try:
+        with path.open("rb") as file:
+            return not any(line.strip() for line in file)
+    except OSError:
+        return False
 
 
 def _columns(path: Path) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,14 +32,30 @@ def serve(
         from tunesmith import serve as serving
         from tunesmith.core.store import Workspace
 
-        chosen = [f"{key}={value}" for key, value in (("host", host), ("port", port)) if value is not None]
-        settings = lifecycle.load_serving(config, [*(set or []), *chosen])
+        given = {"host": host, "port": port}
+        chosen = {f"{key}={value}": f"--{key} {value}" for key, value in given.items() if value is not None}
+        with _named_as_typed(chosen):
+            settings = lifecycle.load_serving(config, [*(set or []), *chosen])
         adapters = _adapters(adapter or [])
         key = serving.api_key()
         sock = serving.bind(settings.host, settings.port)  # a busy port is found before a model is loaded
         gateway = serving.open_gateway(model, adapters, Workspace.open(), settings, console.emit)
         serving.run(gateway, sock=sock, key=key, on_ready=lambda server: _ready(console, server, key))
         console.print("stopped")
+
+
+@contextmanager
+def _named_as_typed(options: Mapping[str, str]) -> Iterator[None]:
+    """Let errors about ``key=value`` name the option that was typed (``options``: the one → the other)."""
+    from tunesmith.core.errors import ConfigError
+
+    try:
+        yield
+    except ConfigError as error:
+        what, where = error.what, error.where
+        for override, option in options.items():
+            what, where = (text.replace(f"--set {override}", option) for text in (what, where))
+        raise ConfigError(what, where=where, rule=error.rule, fix=error.fix) from None
 
 
 def _adapters(options: list[str]) -> dict[str, str]:

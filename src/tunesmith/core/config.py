@@ -143,8 +143,19 @@ def json_schema(stages: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
     }
 
 
+ROWS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".gz")
+"""Endings of files that hold rows, and never a configuration."""
+
+
 def _read(path: Path) -> yamlfile.Tree:
     fix = "`tunesmith init` writes a commented one"
+    if path.suffix.lower() in ROWS and path.is_file():
+        raise ConfigError(
+            "this is a file of rows, and a config file is wanted",
+            where=str(path),
+            rule="a config file is YAML, and names the files of rows under `datasets`",
+            fix=f"write a config for it: tunesmith init --data {path}",
+        )
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -161,6 +172,8 @@ def _read(path: Path) -> yamlfile.Tree:
     if not isinstance(tree.value, dict):
         kind = "list" if isinstance(tree.value, list) else "single value"
         what = f"the file holds a {kind}, not a mapping"
+        if path.suffix.lower() == ".json" and kind == "list":
+            fix = f"if these are rows, write a config for them: tunesmith init --data {path}"
         raise ConfigError(what, where=str(path), rule="a config file holds key: value lines", fix=fix)
     return tree
 

@@ -104,6 +104,19 @@ class Prompt(Record):
     tools: tuple[Mapping[str, Any], ...] = ()
 
 
+class Synthetic(Record):
+    """The mark of a row that was not written by people or the application: how it was made, by what, from what.
+
+    ``parents`` are the ids of the rows that it comes from; ``prompt_digest`` says what the generator was asked.
+    """
+
+    method: str
+    generator: str = ""
+    generator_digest: str = ""
+    prompt_digest: str = ""
+    parents: tuple[str, ...] = ()
+
+
 class Example(Record):
     """One row of a data set: a context and the target that the model should give for it.
 
@@ -124,6 +137,7 @@ class Example(Record):
     group: str = ""
     time: str = ""
     split: Split | None = None
+    synthetic: Synthetic | None = None
 
     @cached_property
     def id(self) -> str:

@@ -19,6 +19,7 @@ from tunesmith.curate.audit_page import audit_page
 from tunesmith.curate.card import CardNotes, DataCard, describe, reported
 from tunesmith.curate.card_page import MISSING, to_markdown
 from tunesmith.curate.checks import Inspection, inspect
+from tunesmith.curate.clusters import Cluster, question_clusters
 from tunesmith.curate.config import Config, DataSet, Dataset, DatasetSpec, compared_with
 from tunesmith.curate.croissant import to_croissant
 from tunesmith.curate.demo import demo_rows, demo_schema
@@ -31,18 +32,23 @@ from tunesmith.curate.read import read, read_file, require_files
 from tunesmith.curate.repair import Decision, decide, proposed
 from tunesmith.curate.report import CurationReport, summarise, write_report
 from tunesmith.curate.run import Examination, content_digest, examine, run
+from tunesmith.curate.split import assign as place_rows
 from tunesmith.curate.split import must_have_rows
 from tunesmith.curate.splitting import ASSIGNMENT, write_splits
+from tunesmith.curate.synth import METHODS, REASONS, Synthesis, SynthOptions, degraded_pairs, synthesise
 from tunesmith.curate.version import DataVersion, Found, refuse_overwriting, stem_of, version_of, write_out
 from tunesmith.curate.written import write_examples
 
 __all__ = [
     "ASSIGNMENT",
+    "METHODS",
     "MISSING",
+    "REASONS",
     "SHAPES",
     "AuditDecision",
     "AuditResult",
     "CardNotes",
+    "Cluster",
     "Config",
     "CurationReport",
     "DataCard",
@@ -59,6 +65,8 @@ __all__ = [
     "Inspection",
     "Lineage",
     "Sample",
+    "SynthOptions",
+    "Synthesis",
     "TokenCounts",
     "audit_page",
     "audit_result",
@@ -69,6 +77,7 @@ __all__ = [
     "content_digest",
     "decide",
     "decide_row",
+    "degraded_pairs",
     "demo_rows",
     "demo_schema",
     "describe",
@@ -80,7 +89,9 @@ __all__ = [
     "keep_rows",
     "kept_by",
     "must_have_rows",
+    "place_rows",
     "proposed",
+    "question_clusters",
     "read",
     "read_file",
     "read_import",
@@ -93,6 +104,7 @@ __all__ = [
     "run",
     "stem_of",
     "summarise",
+    "synthesise",
     "to_croissant",
     "to_markdown",
     "trace",

@@ -39,6 +39,7 @@ from tunesmith.curate.overlap import CONTAMINATION, OVERLAP, Contamination, Over
 from tunesmith.curate.place import count
 from tunesmith.curate.semantic import SEMANTIC, SemanticDuplicates
 from tunesmith.curate.style import STYLE, Style
+from tunesmith.curate.synthetic import SYNTHETIC, SyntheticShare
 from tunesmith.curate.tools import TOOLS, ToolCalls
 from tunesmith.curate.turns import (
     EMPTY_ANSWERS,
@@ -76,6 +77,7 @@ CHECKS: tuple[CheckKind, ...] = (
     CheckKind(TRAINED, Trained),
     CheckKind(TOO_LONG, Lengths),
     CheckKind(OVERLAP, Overlap),
+    CheckKind(SYNTHETIC, SyntheticShare),
     CheckKind(DIVERSITY, Diversity, before_training=False),
     CheckKind(REPRESENTATIVE, LikeProduction, before_training=False),
     CheckKind(CONTAMINATION, Contamination, before_training=False),

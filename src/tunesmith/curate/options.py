@@ -14,6 +14,7 @@ from tunesmith.curate.labels import LabelOptions
 from tunesmith.curate.overlap import OverlapOptions
 from tunesmith.curate.semantic import SemanticOptions
 from tunesmith.curate.style import StyleOptions
+from tunesmith.curate.synthetic import SyntheticOptions
 
 
 class Checks(Record):
@@ -37,3 +38,4 @@ class Checks(Record):
     )
     form: FormOptions = Field(default=FormOptions(), description="What every answer must look like.")
     style: StyleOptions = Field(default=StyleOptions(), description="When the style of the answers counts as mixed.")
+    synthetic: SyntheticOptions = Field(default=SyntheticOptions(), description="Rows that a model made.")

@@ -8,7 +8,7 @@ from typing import Any
 
 from tunesmith.core.errors import DataError
 from tunesmith.core.protocols import Progress
-from tunesmith.core.records import Example, Message
+from tunesmith.core.records import Example, Message, Synthetic
 from tunesmith.core.registry import nearest
 from tunesmith.curate.config import Config, DatasetSpec
 from tunesmith.curate.detect import detect
@@ -16,6 +16,7 @@ from tunesmith.curate.files import raw_rows, require_file
 from tunesmith.curate.lines import RawRow
 from tunesmith.curate.place import Place, Report, shown, stop
 from tunesmith.curate.shapes import BUILDERS, FIELDS
+from tunesmith.curate.synthetic import MARK, read_mark
 
 Labels = Mapping[str, str]
 """Field of `Example` → column of the files that fills it: what is known of a row beside its content."""
@@ -121,8 +122,8 @@ def open_rows(
             rule="plain text is trained as it stands; only conversations have a system message",
             fix="remove system from this data set",
         )
-    known = {*FIELDS[shape], *labels.values(), subject_column(spec)}
-    unused = () if spec.columns else tuple(str(name) for name in first[1] if name not in known)
+    read_anyway = {*FIELDS[shape], MARK, *labels.values(), subject_column(spec)}
+    unused = () if spec.columns else tuple(str(name) for name in first[1] if name not in read_anyway)
     return RowReading(shape, unused, _examples(first, rows, spec, shape, report, labels))
 
 
@@ -136,10 +137,11 @@ def _examples(
         try:
             example = build(_mapped(fields, spec, place), place)
             origin = _origin(fields, spec, place)
+            mark = read_mark(fields, spec.split, place)
         except DataError as error:
             report(error)
         else:
-            yield fields, _with_labels(_with_spec(example, spec, origin), fields, labels)
+            yield fields, _marked(_with_labels(_with_spec(example, spec, origin), fields, labels), mark)
         row = next(rows, None)
 
 
@@ -195,3 +197,8 @@ def _with_labels(example: Example, row: Mapping[str, Any], labels: Labels) -> Ex
     found = {field: row.get(column) for field, column in labels.items()}
     change = {field: str(value) for field, value in found.items() if value is not None}
     return example.model_copy(update=change) if change else example
+
+
+def _marked(example: Example, mark: Synthetic | None) -> Example:
+    """The row with its mark; a synthetic row trains."""
+    return example.model_copy(update={"synthetic": mark, "split": "train"}) if mark else example

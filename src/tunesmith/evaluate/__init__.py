@@ -2,7 +2,7 @@
 
 from tunesmith.core.artifacts import Report
 from tunesmith.evaluate.config import Config
-from tunesmith.evaluate.evaluation import fixed_rows, grade_answers, run
+from tunesmith.evaluate.evaluation import fixed_rows, grade_answers, require_primary, run
 from tunesmith.evaluate.page import to_html
 from tunesmith.evaluate.remember import Remembered
 from tunesmith.evaluate.sweeps import sweep_to_html
@@ -16,6 +16,7 @@ __all__ = [
     "fixed_rows",
     "grade_answers",
     "load_schema",
+    "require_primary",
     "run",
     "sweep_to_html",
     "table",

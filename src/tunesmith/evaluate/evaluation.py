@@ -207,6 +207,26 @@ def _identities(samplers: Sequence[Sampler]) -> list[ModelIdentity]:
     return models
 
 
+def require_primary(config: Config, examples: Sequence[Example] = ()) -> None:
+    """Refuse a ``primary_metric`` that there is not, or, given the rows, one that does not fit them.
+
+    `run` would refuse it too, but with the model already in memory.
+
+    Raises:
+        ConfigError: names what could decide. DataError: the rows cannot be judged.
+    """
+    from tunesmith.evaluate.metrics import NAMES, metrics_for
+
+    name = config.primary_metric
+    if name == "auto":
+        return
+    if examples:
+        wanted = rows.survey(_of_one_kind(examples)[0], rows.load_schema(config.json_schema))
+        _primary(config, wanted, metrics_for(wanted))
+    elif name not in (*NAMES, "answer_tokens") and not name.startswith("field_f1:"):
+        raise _unusable(f"there is no metric {name!r}", name, NAMES)
+
+
 def _primary(config: Config, wanted: Wanted, metrics: Sequence[Metric]) -> tuple[str, str]:
     from tunesmith.evaluate.metrics import primary_for
 
@@ -216,17 +236,21 @@ def _primary(config: Config, wanted: Wanted, metrics: Sequence[Metric]) -> tuple
     usable = [m.name for m in metrics if not m.unfit(wanted) and m.higher_is_better is not None]
     metric = next((m for m in metrics if m.name == name), None)
     if name not in usable:
-        what = f"there is no metric {name!r}"
-        if metric is not None:
-            what = f"{name!r} cannot decide: {metric.unfit(wanted) or 'neither more nor less of it is better'}"
-        near = difflib.get_close_matches(name, usable, 1)
-        raise ConfigError(
-            what + (f"; did you mean {near[0]!r}?" if near and metric is None else ""),
-            where="primary_metric",
-            rule="the primary metric must fit the wanted answers",
-            fix=f"use auto or one of: {', '.join(usable)}",
-        )
+        if metric is None:
+            raise _unusable(f"there is no metric {name!r}", name, usable)
+        reason = metric.unfit(wanted) or "neither more nor less of it is better"
+        raise _unusable(f"{name!r} cannot decide: {reason}", "", usable)
     return name, "as primary_metric says"
+
+
+def _unusable(what: str, name: str, usable: Sequence[str]) -> ConfigError:
+    near = difflib.get_close_matches(name, usable, 1)
+    return ConfigError(
+        what + (f"; did you mean {near[0]!r}?" if near else ""),
+        where="primary_metric",
+        rule="the primary metric must fit the wanted answers",
+        fix=f"use auto or one of: {', '.join(usable)}",
+    )
 
 
 def _limit(

@@ -173,3 +173,6 @@ _ALWAYS = (
     Metric("stop_rate", lambda row: _share(row.stopped), binary=True),
     Metric("answer_tokens", lambda row: (float(row.tokens), 1.0), higher_is_better=None, scale=None),
 )
+
+NAMES = tuple(metric.name for metric in (*_JSON, *_TEXT, *_ALWAYS) if metric.higher_is_better is not None)
+"""Metrics that can decide, whatever the rows are; those of single JSON fields, ``field_f1:name``, come on top."""

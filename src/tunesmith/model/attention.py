@@ -3,7 +3,8 @@
 Many documents stand one behind the other in a single row of T tokens; there is no padding in the model's body. Only
 inside attention are they laid side by side: documents of similar length form a padded block (B documents, S tokens),
 on which one batched product, softmax and product runs. Short documents win by that against one call per document;
-long ones go through the library's fused kernel.
+long ones go through the library's fused kernel. A GPU whose variable-length kernel has proved itself takes the row as
+it lies (`tunesmith.model.varlen`).
 
 Shapes: T tokens of the row, B documents of a block, S longest of them, H query heads, K key/value heads, D head size.
 
@@ -23,6 +24,7 @@ import torch.nn.functional as F
 from transformers import AttentionInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
+from tunesmith.model import varlen
 from tunesmith.model.router import Virtual
 
 IMPLEMENTATION, WITNESSED = "tunesmith", "tunesmith witnessed"
@@ -121,6 +123,8 @@ class Layout:
     cache: Cache | None = None
     prefixes: tuple[Virtual | None, ...] = ()
     witness: Callable[[torch.nn.Module, Any, int, dict[str, Any]], None] | None = None
+    borders: list[Tensor] = field(default_factory=list)
+    """What `tunesmith.model.varlen` wants to know of the documents' places, made once."""
 
     def mask(self, longest: int, window: int, before: int = 0) -> Tensor:
         """Boolean (S, before + S): True where a query (row) may not look at a key (column)."""
@@ -256,6 +260,10 @@ def packed_attention(
         return _behind_prefixes(layout, layer, q, k, v, scaling, window, extras)
     if extras is not None:
         return _step_by_step(layout, None, layer, q, k, v, scaling, window, extras)
+    if not any(block.before for block in layout.blocks) and varlen.usable(q, k, v, layout.lengths, window):
+        if not layout.borders:
+            layout.borders.append(varlen.borders_of(layout.lengths, q.device))
+        return varlen.attend(layout.lengths, layout.borders[0], q, k, v, scaling, window)
     if window or max(layout.lengths) < LONG_DOCUMENT:
         return PackedAttention.apply(q, k, v, layout, scaling, window)
     outputs = []

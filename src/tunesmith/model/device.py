@@ -54,10 +54,16 @@ def choose_threads() -> tuple[int, str]:
     wanted = os.environ.get(THREADS_VARIABLE, "")
     if wanted.isdigit() and int(wanted) > 0:
         return int(wanted), f"{THREADS_VARIABLE}={wanted}"
+    every = f"all {cores} usable cores" if cores > 1 else "the one usable core"
     inherited = os.environ.get("OMP_NUM_THREADS", "")
     if inherited and inherited != str(cores):
-        return cores, f"all {cores} usable cores (inherited OMP_NUM_THREADS={inherited} is not obeyed)"
-    return cores, f"all {cores} usable cores"
+        return cores, f"{every} (inherited OMP_NUM_THREADS={inherited} is not obeyed)"
+    return cores, every
+
+
+def counted(number: int, thing: str) -> str:
+    """ "1 thread", "2 threads"."""
+    return f"{number} {thing}" + ("s" if number != 1 else "")
 
 
 def use_all_cores() -> str:
@@ -65,7 +71,7 @@ def use_all_cores() -> str:
     threads, reason = choose_threads()
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
-    return f"{threads} threads: {reason}"
+    return f"{counted(threads, 'thread')}: {reason}"
 
 
 def default_device() -> torch.device:
@@ -253,17 +259,17 @@ def machine() -> Machine:
 
 
 def measure_gemm(rows: int = 1024, width: int = 1536, seconds: float = 0.4) -> dict[str, float]:
-    """GFLOP/s of a matrix product (rows × width · width × width) in the default dtype, on one thread and on all.
+    """GFLOP/s of a matrix product (rows × width · width × width) on the processor, on one thread and on all.
 
     Random data: zeros run faster than anything real. On a busy machine the second figure falls below the first.
     """
     threads, _ = choose_threads()
-    a = torch.randn(rows, width).to(default_dtype())
-    b = torch.randn(width, width).to(default_dtype())
+    dtype = default_dtype(torch.device("cpu"))  # also where there is a GPU: this measures the processor
+    a, b = torch.randn(rows, width).to(dtype), torch.randn(width, width).to(dtype)
     before = torch.get_num_threads()
     figures = {}
     try:
-        for name, count in (("one thread", 1), (f"{threads} threads", threads)):
+        for name, count in {"one thread": 1, **({f"{threads} threads": threads} if threads > 1 else {})}.items():
             torch.set_num_threads(count)
             each = _time(lambda: torch.nn.functional.linear(a, b), seconds)
             figures[name] = 2.0 * rows * width * width / each / 1e9

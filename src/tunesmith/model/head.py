@@ -15,6 +15,14 @@ Tensor = torch.Tensor
 CHUNK_ROWS = 128
 """Rows at a time: 128 × 49,152 fp32 logits are 25 MB, small enough to stay near the cores."""
 
+GPU_CHUNK_ROWS = 1024
+"""The same on a GPU, whose matrix products want more rows than that: 1,024 × 128,256 fp32 logits are 525 MB."""
+
+
+def chunk_rows(where: torch.device) -> int:
+    """Rows at a time on a device."""
+    return GPU_CHUNK_ROWS if where.type == "cuda" else CHUNK_ROWS
+
 
 @dataclass(frozen=True)
 class Head:
@@ -72,8 +80,9 @@ class HeadLoss(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
         grad_weight = torch.zeros(weight.shape, dtype=torch.float32, device=hidden.device) if needs_weight else None
         grad_bias = torch.zeros(weight.shape[0], dtype=torch.float32, device=hidden.device) if needs_bias else None
-        for start in range(0, hidden.shape[0], CHUNK_ROWS):
-            rows = slice(start, start + CHUNK_ROWS)
+        size = chunk_rows(hidden.device)
+        for start in range(0, hidden.shape[0], size):
+            rows = slice(start, start + size)
             logits = _shape(torch.nn.functional.linear(hidden[rows], weight, bias).float(), scale, cap)
             target = targets[rows, None]
             log_sum = torch.logsumexp(logits, dim=-1, keepdim=True)

@@ -120,9 +120,9 @@ def load_base(
     dtype = dtype or device.default_dtype(where)
     model = _read(folder, dtype)
     model.requires_grad_(False)
-    model.eval().to(where)
     if four_bit:
-        quantise(model)
+        quantise(model, where)
+    model.eval().to(where)
     return Base(model, folder, fingerprint(folder, four_bit), dtype, where, find_way(model, dtype, where), four_bit)
 
 

@@ -92,14 +92,20 @@ class _Product(torch.autograd.Function):
         return torch.matmul(grad, ctx.layer.dense()), None
 
 
-def quantise(model: nn.Module) -> None:
+def quantise(model: nn.Module, where: torch.device | None = None) -> None:
     """Pack every linear layer below the head into 4 bits, in place. Embeddings, norms and the head stay as they are.
+
+    Args:
+        where: the device that packs and then holds the packed weights. Layers go there one at a time, so that a base
+            fits which would not fit whole; the rest of the model stays where it is.
 
     Raises:
         ConfigError: bitsandbytes is not installed.
     """
     head = model.get_output_embeddings()  # type: ignore[operator]
-    for parent in list(model.modules()):
+    linear = (nn.Linear, Conv1D)
+    parents = [module for module in model.modules() if not isinstance(module, linear)]  # whose weights would live on
+    for parent in parents:
         for name, child in parent.named_children():
-            if isinstance(child, nn.Linear | Conv1D) and child is not head:
-                setattr(parent, name, Linear4(child))
+            if isinstance(child, linear) and child is not head:
+                setattr(parent, name, Linear4(child if where is None else child.to(where)))

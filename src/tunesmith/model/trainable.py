@@ -2,7 +2,7 @@
 
 The table is ``KINDS``: method → settings of an adapter. Master weights, gradients and optimiser state are fp32 and lie
 in one flat buffer each, so that one fused optimiser call and one norm serve the whole model. Adapters are views of the
-buffer; a bf16 model gets copies after each step.
+buffer; a bf16 model gets copies after each step, or is itself the buffer (`Options.master_dtype`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ import torch
 from torch import nn
 
 from tunesmith.core import store
+from tunesmith.core.errors import ConfigError
 from tunesmith.model.adapters import Spec, write_adapter
 from tunesmith.model.bottleneck import BottleneckSpec
+from tunesmith.model.device import FORMATS
 from tunesmith.model.ia3 import IA3Spec
 from tunesmith.model.load import Base
 from tunesmith.model.lora import LoRASpec
@@ -46,8 +48,8 @@ class Group:
 class Trainable:
     """The trained weights of a base.
 
-    ``master`` and ``grad`` (P,) fp32; ``groups`` cover them. ``publish`` makes the weights visible to inference;
-    ``write`` saves them into a staged folder.
+    ``master`` (P,) fp32, or bf16 where asked for; ``grad`` (P,) fp32; ``groups`` cover them. ``publish`` makes the
+    weights visible to inference; ``write`` saves them into a staged folder.
     """
 
     kind: str
@@ -93,6 +95,8 @@ class Options:
     base_name: str
     virtual_tokens: int = 20
     bottleneck_size: int = 64
+    master_dtype: str = "float32"
+    """What ``full`` keeps between steps: fp32 weights, or a bf16 base's own; adapters are always fp32."""
 
 
 def train_adapter(kind: str, spec: Spec, base: Base, options: Options) -> Trainable:
@@ -125,16 +129,25 @@ def train_adapter(kind: str, spec: Spec, base: Base, options: Options) -> Traina
     )
 
 
-def train_full(base: Base, _options: Options) -> Trainable:
-    """Train all weights: fp32 master weights beside a bf16 model, or the model's own where it is fp32."""
+def train_full(base: Base, options: Options) -> Trainable:
+    """Train all weights: fp32 master weights beside a bf16 model, or the model's own where the formats are the same.
+
+    Raises:
+        ConfigError: bf16 master weights of a model that is not in bf16 throughout.
+    """
     ordered = sorted(base.model.named_parameters(), key=lambda item: item[1].dim() < 2)
-    master, grad, views = _flat([p.shape for _, p in ordered], base.device)
-    same = base.dtype == torch.float32
+    dtype = FORMATS[options.master_dtype]
+    if dtype == torch.bfloat16:
+        _refuse_other_formats(base, ordered)
+    master, grad, views = _flat([p.shape for _, p in ordered], base.device, dtype)
+    same = base.dtype == dtype
     for (value, gradient), (_, parameter) in zip(views, ordered, strict=True):
         value.copy_(parameter.detach())
         parameter.requires_grad_(True)
         if same:
-            parameter.data, parameter.grad = value, gradient
+            parameter.data = value
+        if parameter.dtype == torch.float32 and same:
+            parameter.grad = gradient
         else:
             parameter.register_post_accumulate_grad_hook(_drain(gradient))
 
@@ -192,10 +205,27 @@ def _groups(parts: Sequence[tuple[int, bool, float]]) -> list[Group]:
     return groups
 
 
-def _flat(shapes: list[torch.Size], device: torch.device) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+def _refuse_other_formats(base: Base, weights: Sequence[tuple[str, nn.Parameter]]) -> None:
+    other = [(name, str(p.dtype).removeprefix("torch.")) for name, p in weights if p.dtype != torch.bfloat16]
+    if other:
+        name, dtype = other[0]
+        raise ConfigError(
+            f"master_dtype: bfloat16, and the model's {name} is {dtype}"
+            + (f" (with {len(other) - 1} more)" if len(other) > 1 else ""),
+            where="master_dtype",
+            rule="without an fp32 copy the base's own weights are trained, so all of them must be bf16",
+            fix="use master_dtype: float32"
+            if base.dtype == torch.bfloat16
+            else "set dtype: bfloat16 (`auto` is the best of this machine), or master_dtype: float32",
+        )
+
+
+def _flat(
+    shapes: list[torch.Size], device: torch.device, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
     sizes = [math.prod(shape) for shape in shapes]
-    master = torch.zeros(sum(sizes), dtype=torch.float32, device=device)
-    grad = torch.zeros_like(master)
+    master = torch.zeros(sum(sizes), dtype=dtype, device=device)
+    grad = torch.zeros(sum(sizes), dtype=torch.float32, device=device)
     views = [
         (value.view(shape), gradient.view(shape))
         for value, gradient, shape in zip(master.split(sizes), grad.split(sizes), shapes, strict=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tunesmith.core.errors import ConfigError, ModelError
 from tunesmith.text.builtin import NAMES, builtin
+from tunesmith.text.sandbox import ChatTemplate
 from tunesmith.text.tokenizer import Tokenizer, read_json
 
 END_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<｜end▁of▁sentence｜>")
@@ -33,15 +34,7 @@ def find_templates(folder: Path, chosen: str, tokenizer: Tokenizer) -> Sources:
     if chosen in NAMES:
         return {"default": (builtin(chosen, tokenizer), f"built-in template {chosen}")}
     if chosen != "model":
-        path = Path(chosen)
-        if not path.is_file():
-            raise ConfigError(
-                f"chat_template: {chosen!r} is neither a built-in template nor a file",
-                where="chat_template",
-                rule=f"chat_template is model, {', '.join(NAMES)} or the path of a .jinja file",
-                fix="correct the path, or choose one of the names",
-            )
-        return {"default": (_read(path), str(path))}
+        return {"default": (own_template(chosen), chosen)}
     found = _own(folder)
     if "default" not in found:
         others = f" named default (it has {', '.join(sorted(found))})" if found else ""
@@ -52,6 +45,33 @@ def find_templates(folder: Path, chosen: str, tokenizer: Tokenizer) -> Sources:
             fix=f"{_OFFER}; {_hint(tokenizer)}",
         )
     return {name: found[name] for name in ("default", "tool_use") if name in found}
+
+
+def require_template(chosen: str) -> None:
+    """Refuse a chat template that no model could use, before one is there.
+
+    Raises:
+        ConfigError: ``chosen`` is neither a known name nor a file of text. ModelError: the file is not valid Jinja.
+    """
+    if chosen not in ("model", *NAMES):
+        ChatTemplate(own_template(chosen), {}, where=chosen)
+
+
+def own_template(chosen: str) -> str:
+    """The text of the template file at ``chosen``.
+
+    Raises:
+        ConfigError: there is no such file, or it is not text.
+    """
+    path = Path(chosen)
+    if not path.is_file():
+        raise ConfigError(
+            f"chat_template: {chosen!r} is neither a built-in template nor a file",
+            where="chat_template",
+            rule=f"chat_template is model, {', '.join(NAMES)} or the path of a .jinja file",
+            fix="correct the path, or choose one of the names",
+        )
+    return _read(path)
 
 
 def _hint(tokenizer: Tokenizer) -> str:

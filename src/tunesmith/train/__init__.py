@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.train.config import AdapterConfig, Config, LoopConfig, refuse_undeployable, refuse_unread
+from tunesmith.train.config import AdapterConfig, Config, LoopConfig, refuse_formats, refuse_undeployable, refuse_unread
 from tunesmith.train.loss_log import worst_rows
 from tunesmith.train.order import parts_of
 from tunesmith.train.output import refuse_finished, weights_folder
@@ -31,6 +31,7 @@ __all__ = [
     "parts_of",
     "plan",
     "refuse_finished",
+    "refuse_formats",
     "refuse_undeployable",
     "refuse_unread",
     "require_trackers",

@@ -1,6 +1,6 @@
 """Checkpoints: everything that a killed run needs to end with the same bits as an undisturbed one.
 
-A checkpoint is a folder ``step-000123`` with ``state.safetensors`` (master weights, optimiser moments, random
+A checkpoint is a folder ``step-000123`` with ``state.safetensors`` (master weights, the optimiser's state, random
 generators), ``state.json`` (counters, losses, what the run was) and ``manifest.json``. Folders appear whole or not at
 all; a damaged one is refused by name and the one before it is used. The data order needs no state: see `order`.
 """
@@ -21,17 +21,17 @@ from tunesmith.core.errors import ConfigError, CorruptArtifactError
 from tunesmith.core.events import Emit, Note
 from tunesmith.model.trainable import Trainable
 from tunesmith.train.loop import State
+from tunesmith.train.optimiser import Optimiser
 
 Tensor = torch.Tensor
 STATE, COUNTERS = "state.safetensors", "state.json"
 KEPT = 2
-MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 def save(
     folder: Path,
     trainable: Trainable,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     state: State,
     best: Tensor,
     identity: Mapping[str, str],
@@ -46,8 +46,7 @@ def save(
     if torch.cuda.is_available():
         tensors["rng_cuda"] = torch.cuda.get_rng_state()
     for index, values in optimiser.state_dict()["state"].items():
-        for name in MOMENTS:
-            tensors[f"{name}.{index}"] = values[name]
+        tensors.update({f"{name}.{index}": value for name, value in values.items()})
     target = folder / f"step-{state.step:06d}"
     with store.staged_folder(target) as staged:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, staged / STATE)
@@ -88,15 +87,17 @@ def check_identity(checkpoint: Path, identity: Mapping[str, str]) -> None:
         )
 
 
-def load(checkpoint: Path, trainable: Trainable, optimiser: torch.optim.Optimizer) -> tuple[State, Tensor]:
+def load(checkpoint: Path, trainable: Trainable, optimiser: Optimiser) -> tuple[State, Tensor]:
     """Restore weights, optimiser, random generators; returns the counters and the best weights (P,)."""
     counters = json.loads((checkpoint / COUNTERS).read_text(encoding="utf-8"))["state"]
     with safe_open(checkpoint / STATE, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     trainable.load(tensors["master"])
     frame = optimiser.state_dict()
-    count = sum(len(group["params"]) for group in frame["param_groups"])
-    frame["state"] = {index: {name: tensors[f"{name}.{index}"] for name in MOMENTS} for index in range(count)}
+    frame["state"] = {}
+    for name, dot, index in (key.rpartition(".") for key in tensors):
+        if dot:
+            frame["state"].setdefault(int(index), {})[name] = tensors[f"{name}.{index}"]
     optimiser.load_state_dict(frame)
     torch.set_rng_state(tensors["rng"])
     if "rng_cuda" in tensors and torch.cuda.is_available():

@@ -66,6 +66,14 @@ class Config(Record):
     dtype: Literal["auto", "bfloat16", "float32"] = Field(
         default="auto", description="Number format of the base. auto: bfloat16 where the hardware multiplies it."
     )
+    master_dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="What method: full keeps of the weights between steps: float32 (a copy beside a bfloat16 base), or "
+        "bfloat16 (the base's own weights, updated with stochastic rounding: no copy; dtype: auto follows).",
+    )
+    optim: Literal["adamw", "adamw_8bit"] = Field(
+        default="adamw", description="Optimiser: adamw, or adamw_8bit, which keeps its state in 8 bits."
+    )
     seed: int = Field(default=42, ge=0, lt=2**31, description="Seed of data order, initial adapter and dropout.")
     output_dir: str = Field(
         default="runs/tunesmith", description="Folder of the run: adapter/, last/, run.json, report.html."
@@ -159,6 +167,33 @@ def refuse_unread(method: Method, adapter: AdapterConfig, origins: Mapping[str, 
                 rule=f"it is read by method: {' and '.join(readers)}",
                 fix=f"take {key} out, or use method: {readers[0]}",
             )
+
+
+def refuse_formats(config: Config, origins: Mapping[str, str]) -> None:
+    """Refuse bf16 master weights where there is nothing that they could be the master of.
+
+    Args:
+        origins: key → where its value comes from.
+
+    Raises:
+        ConfigError: names the key, where it was set, and the way out.
+    """
+    if config.master_dtype == "float32":
+        return
+    if config.method != "full":
+        raise ConfigError(
+            f"master_dtype: {config.master_dtype} means nothing to method: {config.method}",
+            where=origins["master_dtype"],
+            rule="an adapter is small and always trained in float32; only all weights are worth fewer bits",
+            fix="take master_dtype out, or use method: full",
+        )
+    if config.dtype == "float32":
+        raise ConfigError(
+            f"master_dtype: {config.master_dtype} beside dtype: {config.dtype}",
+            where=origins["master_dtype"],
+            rule="without an fp32 copy the base's own weights are trained, so both formats are the same",
+            fix="set dtype: bfloat16, or take master_dtype out",
+        )
 
 
 def refuse_undeployable(method: Method, adapter: AdapterConfig, origins: Mapping[str, str]) -> None:

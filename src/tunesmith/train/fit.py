@@ -19,9 +19,7 @@ from tunesmith.model.recompute import decoder_layers, set_recompute
 from tunesmith.model.trainable import Trainable
 from tunesmith.train.config import LoopConfig
 from tunesmith.train.loop import Loss, Plan, accumulate
-
-OPTIMISER, BEST, WRITING = 8, 4, 16
-"""Bytes for each trained weight that come later: AdamW's two moments, the best weights, a checkpoint in the making."""
+from tunesmith.train.optimiser import moment_bytes
 
 ROOM = 0.95
 """Share of the free memory that a run may plan with."""
@@ -82,9 +80,14 @@ def activation_bytes(base: Base, tokens: int, recomputed: int = 0, offload: bool
     return int(tokens * kept * base.dtype.itemsize)
 
 
-def later_bytes(trainable: Trainable, begun: bool) -> int:
-    """What a run takes after its first step beside activations: moments (unless they are there), the best weights."""
-    return trainable.master.numel() * (BEST + (0 if begun else OPTIMISER))
+def later_bytes(trainable: Trainable, optim: str) -> int:
+    """What a run takes after its first step beside activations: the optimiser's moments, the best weights."""
+    return trainable.master.nbytes + moment_bytes(trainable, optim)
+
+
+def checkpoint_bytes(trainable: Trainable, optim: str) -> int:
+    """A checkpoint in the making: the present and the best weights, and the moments."""
+    return 2 * trainable.master.nbytes + moment_bytes(trainable, optim)
 
 
 def choose(
@@ -98,7 +101,8 @@ def choose(
     layers = len(decoder_layers(base.model))
     sizes = lengths(rows)
     ordered = [rows[i] for i in sorted(range(len(rows)), key=lambda i: -sizes[i])[: plan.micro_batch]]
-    room = int(device.free_memory(base.device) * ROOM) - later_bytes(trainable, begun=False)
+    later = later_bytes(trainable, plan.optim)
+    room = int(device.free_memory(base.device) * ROOM) - later
     factor, least = 1.0, None
     for fit in candidates(plan.micro_batch, layers, base.device.type == "cuda", config):
         longest = ordered[: fit.micro_batch]
@@ -117,7 +121,7 @@ def choose(
         if used is not None:
             return Fit(fit.micro_batch, fit.recomputed, fit.offload, used)
     tokens = len(ordered[0].tokens)
-    raise _nothing_fits(tokens, least or 0, room, later_bytes(trainable, begun=False))
+    raise _nothing_fits(tokens, least or 0, room, later)
 
 
 def measured(base: Base, trainable: Trainable, loss: Loss, rows: Sequence[TokenizedExample]) -> int | None:
@@ -146,5 +150,5 @@ def _nothing_fits(tokens: int, needed: int, room: int, later: int) -> TrainingEr
         where="per_device_train_batch_size",
         rule="activations, gradients and optimiser state must fit into memory, if need be one row at a time",
         fix="shorten the longest row (max_length with on_too_long: drop), set gradient_checkpointing: auto, "
-        "take a smaller model or lora_r, or free memory",
+        "take a smaller model or lora_r or optim: adamw_8bit, or free memory",
     )

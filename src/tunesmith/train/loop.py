@@ -19,6 +19,7 @@ from tunesmith.model import device
 from tunesmith.model.batch import Batch, pack
 from tunesmith.model.load import Base
 from tunesmith.model.trainable import Trainable
+from tunesmith.train.optimiser import Optimiser, make_adamw
 from tunesmith.train.order import Order, micro_batches
 from tunesmith.train.row_losses import Collector
 from tunesmith.train.schedule import rate_at
@@ -42,6 +43,7 @@ class Plan:
     max_grad_norm: float
     eval_steps: int
     patience: int
+    optim: str = "adamw"
 
 
 @dataclass
@@ -89,13 +91,9 @@ class State:
         return cls(**{**counters, "validation": validation, "generation": Generation(**generation)})
 
 
-def make_optimiser(trainable: Trainable, plan: Plan) -> torch.optim.AdamW:
-    """Fused AdamW (Loshchilov & Hutter, arXiv 1711.05101) on the flat fp32 buffer; betas 0.9, 0.999, eps 1e-8."""
-    groups = [
-        {"params": [parameter], "weight_decay": plan.weight_decay if group.decayed else 0.0, "rate": group.rate}
-        for parameter, group in trainable.optimiser_parameters()
-    ]
-    return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=True)
+def make_optimiser(trainable: Trainable, plan: Plan) -> Optimiser:
+    """What moves the weights, as the plan wants it; see `optimiser`."""
+    return make_adamw(trainable, plan.optim, plan.learning_rate, plan.weight_decay, plan.order.seed)
 
 
 def accumulate(
@@ -141,7 +139,7 @@ def train(
     loss: Loss,
     rows: Sequence[TokenizedExample],
     plan: Plan,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     state: State,
     validate: Callable[[], float] | None = None,
     sources: Mapping[str, str] | None = None,
@@ -270,7 +268,7 @@ def _validation_due(state: State, plan: Plan) -> bool:
     return state.step > 0 and on_schedule and state.step not in state.validation
 
 
-def _step(trainable: Trainable, plan: Plan, optimiser: torch.optim.Optimizer, step: int) -> float:
+def _step(trainable: Trainable, plan: Plan, optimiser: Optimiser, step: int) -> float:
     norm = float(trainable.grad.norm())
     if norm > plan.max_grad_norm:
         trainable.grad.mul_(plan.max_grad_norm / norm)

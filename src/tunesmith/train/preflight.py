@@ -21,8 +21,9 @@ from tunesmith.model.recompute import decoder_layers
 from tunesmith.model.trainable import Trainable
 from tunesmith.train import mix
 from tunesmith.train.config import LoopConfig
-from tunesmith.train.fit import WRITING, Fit, choose, later_bytes
+from tunesmith.train.fit import Fit, checkpoint_bytes, choose, later_bytes
 from tunesmith.train.loop import Loss, Plan, accumulate, validation_loss
+from tunesmith.train.optimiser import update_passes
 from tunesmith.train.order import micro_batches
 
 SPREAD = 0.15
@@ -30,9 +31,6 @@ SPREAD = 0.15
 
 TIMED_STEPS, TIMED_SECONDS = 3, 3.0
 """Steps that are timed at most, and the seconds after which no other one begins."""
-
-UPDATE_PASSES = 10
-"""The update of a weight moves about ten times what the norm of the gradient reads."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +72,8 @@ def estimate(
     # The steps just timed count too: the allocator keeps more than the longest batch alone has shown.
     used = max(held + fit.activations, device.peak_memory(where))
     device.set_random_state(generators)
-    later = later_bytes(trainable, begun=False)
-    writing = trainable.master.numel() * WRITING if where.type == "cpu" else 0
+    later = later_bytes(trainable, plan.optim)
+    writing = checkpoint_bytes(trainable, plan.optim) if where.type == "cpu" else 0
     peak = later + max(used, held + writing)
     sets = mix.shares(plan.order, rows, plan.total_steps)
     tokens, targets = sum(one.tokens for one in sets), sum(one.target_tokens for one in sets)
@@ -128,7 +126,7 @@ def _rates(
         computed += sum(batch.token_count for batch in batches)
         if seconds > TIMED_SECONDS:
             break
-    update = UPDATE_PASSES * device.fastest(lambda: float(trainable.grad.norm()), 3)
+    update = update_passes(trainable, plan.optim) * device.fastest(lambda: float(trainable.grad.norm()), 3)
     trainable.grad.zero_()
     begin = time.perf_counter()
     part = validation[: fit.micro_batch]
@@ -161,7 +159,8 @@ def sentence(planned: Estimate, wanted_micro_batch: int) -> str:
     least, most = (size / 1024**3 for size in planned.peak_memory_bytes)
     extras = []
     if planned.micro_batch != wanted_micro_batch:
-        extras.append(f"{planned.micro_batch} rows at a time instead of {wanted_micro_batch}, to fit the memory")
+        rows = device.counted(planned.micro_batch, "row")
+        extras.append(f"{rows} at a time instead of {wanted_micro_batch}, to fit the memory")
     if planned.recomputed_layers:
         where = ", their inputs in the host's memory" if planned.activation_offload else ""
         extras.append(f"{planned.recomputed_layers} of {planned.layers} layers recomputed{where}")

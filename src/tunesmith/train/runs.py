@@ -29,6 +29,7 @@ from tunesmith.train import checkpoint, mix, parent, preflight, row_losses, veri
 from tunesmith.train.config import AdapterConfig, Config, LoopConfig
 from tunesmith.train.generation import Measure, measure_answers
 from tunesmith.train.loop import Loss, Plan, State, make_optimiser, train, validation_loss
+from tunesmith.train.optimiser import Optimiser
 from tunesmith.train.order import Order, Part
 from tunesmith.train.output import RECORD, prepare_output, refuse_finished, weights_folder
 from tunesmith.train.sft import loss as sft_loss
@@ -94,7 +95,7 @@ class _Run:
     context: Context
     trainable: Trainable
     plan: Plan
-    optimiser: torch.optim.AdamW
+    optimiser: Optimiser
     state: State
     best: Tensor
     before: _Before
@@ -268,7 +269,9 @@ def _options(config: Config, adapter: AdapterConfig) -> Options:
         magnitude=adapter.use_dora,
         plus_ratio=adapter.loraplus_lr_ratio,
     )
-    return Options(lora, config.seed, config.model, adapter.num_virtual_tokens, adapter.bottleneck_size)
+    return Options(
+        lora, config.seed, config.model, adapter.num_virtual_tokens, adapter.bottleneck_size, config.master_dtype
+    )
 
 
 def make_plan(config: Config, rows: int, parts: tuple[Part, ...] = ()) -> Plan:
@@ -289,6 +292,7 @@ def make_plan(config: Config, rows: int, parts: tuple[Part, ...] = ()) -> Plan:
         max_grad_norm=config.max_grad_norm,
         eval_steps=every,
         patience=config.early_stopping_patience,
+        optim=config.optim,
     )
 
 
@@ -422,7 +426,8 @@ def _finish(run_: _Run) -> RunRecord:
         run_.evidence.checks.append(run_.evidence.reload.check())
     last = _write(run_, "last")
     _tell(context, Saved(step=run_.state.step, path=str(last), what="last"))
-    run_.evidence.checks.append(verify.every_weight_moved(trainable, run_.before.weights, run_.state.step))
+    moved = verify.every_weight_moved(trainable, run_.before.weights, run_.state.step, run_.optimiser)
+    run_.evidence.checks.append(moved)
     trainable.load(run_.best)
     best = _write(run_, weights_folder(run_.config.method))
     _tell(context, Saved(step=run_.state.best_step, path=str(best), what="best"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tunesmith.cli.data import audit, card, check, diff, import_, lineage, repair, show, split
+from tunesmith.cli.data import audit, card, check, diff, import_, lineage, repair, show, split, synth
 
 app = typer.Typer(no_args_is_help=True, help="Check data files, look at their rows, repair, split and describe them.")
 app.command()(check.check)
@@ -16,3 +16,4 @@ app.command()(diff.diff)
 app.command()(audit.audit)
 app.command()(lineage.lineage)
 app.command()(card.card)
+app.command()(synth.synth)
