@@ -221,7 +221,7 @@ def require_primary(config: Config, examples: Sequence[Example] = ()) -> None:
     if name == "auto":
         return
     if examples:
-        wanted = rows.survey(_of_one_kind(examples)[0], rows.load_schema(config.json_schema))
+        wanted = rows.survey(_of_one_kind(examples)[0], load_schema(config.json_schema))
         _primary(config, wanted, metrics_for(wanted))
     elif name not in (*NAMES, "answer_tokens") and not name.startswith("field_f1:"):
         raise _unusable(f"there is no metric {name!r}", name, NAMES)

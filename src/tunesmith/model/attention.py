@@ -120,6 +120,7 @@ class Layout:
     blocks: tuple[Block, ...]
     cells: Tensor
     masks: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
+    biases: dict[tuple[int, int, int, int, torch.dtype], Tensor] = field(default_factory=dict)
     cache: Cache | None = None
     prefixes: tuple[Virtual | None, ...] = ()
     witness: Callable[[torch.nn.Module, Any, int, dict[str, Any]], None] | None = None
@@ -134,6 +135,15 @@ class Layout:
             hidden = ones.triu(before + 1)
             self.masks[key] = hidden | ones.tril(before - window) if window else hidden
         return self.masks[key]
+
+    def bias(self, block: Block, window: int, groups: int, dtype: torch.dtype) -> Tensor:
+        """What is added to the scores of a block's heads (groups·S, before + S): −inf where `mask` hides, else 0."""
+        key = (block.longest, window, block.before, groups, dtype)
+        if key not in self.biases:
+            hidden = self.mask(block.longest, window, block.before)
+            bias = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, float("-inf"))
+            self.biases[key] = bias.repeat(groups, 1)
+        return self.biases[key]
 
 
 def positions(lengths: Sequence[int], device: torch.device | None = None) -> Tensor:
@@ -185,7 +195,8 @@ class PackedAttention(torch.autograd.Function):
 
     q (T, H, D), k and v (T, K, D) → (T, H, D). Every token stands in exactly one cell, so both directions are gathers
     and nothing is scattered. Kept for backward: the padded q, k, v and the probabilities of each block. The softmax
-    runs in fp32 inside the kernel and is rounded to the input's dtype, as in transformers' eager attention.
+    runs in fp32 and is rounded to the input's dtype, as in transformers' eager attention. Scale and mask are part of
+    the product; each would be a pass over all scores, and filling by a mask is slower than the product itself.
 
     Documents that begin alike have that beginning once, at the row's start: its keys and values stand before their
     own, and its gradient is the sum over them.
@@ -195,13 +206,14 @@ class PackedAttention(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, layout: Layout, scaling: float, window: int) -> Tensor:
         outputs, kept = [], []
         for block in layout.blocks:
-            queries, keys, values = block.stack(q, k.shape[1]), _behind(block, k), _behind(block, v)
-            scores = torch.matmul(queries, keys.transpose(-1, -2)).mul_(scaling)
-            square = (block.documents, k.shape[1], -1, block.longest, block.before + block.longest)
-            scores.view(square).masked_fill_(layout.mask(block.longest, window, block.before), float("-inf"))
-            weights = torch.softmax(scores, dim=-1)
+            queries, keys, values = (
+                x.flatten(0, 1) for x in (block.stack(q, k.shape[1]), _behind(block, k), _behind(block, v))
+            )
+            bias = layout.bias(block, window, q.shape[1] // k.shape[1], q.dtype)
+            scores = torch.baddbmm(bias, queries, keys.transpose(1, 2), alpha=scaling)
+            weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype)
             kept += [queries, keys, values, weights]
-            outputs.append(block.unstack(torch.matmul(weights, values), q.shape[1]))
+            outputs.append(block.unstack(torch.bmm(weights, values), q.shape[1]))
         ctx.save_for_backward(*kept)
         ctx.layout, ctx.scaling = layout, scaling
         return _join(outputs, layout)
@@ -213,22 +225,29 @@ class PackedAttention(torch.autograd.Function):
         shared: tuple[list[Tensor], ...] = ([], [])
         for index, block in enumerate(layout.blocks):
             queries, keys, values, weights = kept[4 * index : 4 * index + 4]
-            grad_out = block.stack(grad, keys.shape[1], padding=True)
-            grad_weights = torch.matmul(grad_out, values.transpose(-1, -2))
-            grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype).mul_(ctx.scaling)
-            grads[0].append(block.unstack(torch.matmul(grad_scores, keys), grad.shape[1]))
-            grad_keys = torch.matmul(grad_scores.transpose(-1, -2), queries)
-            grad_values = torch.matmul(weights.transpose(-1, -2), grad_out)
+            heads = keys.shape[0] // block.documents
+            grad_out = block.stack(grad, heads, padding=True).flatten(0, 1)
+            grad_weights = torch.bmm(grad_out, values.transpose(1, 2))
+            grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
+            grads[0].append(block.unstack(_scaled_product(grad_scores, keys, ctx.scaling), grad.shape[1]))
+            grad_keys = _scaled_product(grad_scores.transpose(1, 2), queries, ctx.scaling)
+            grad_values = torch.bmm(weights.transpose(1, 2), grad_out)
             for own, start, whole in zip(grads[1:], shared, (grad_keys, grad_values), strict=True):
-                own.append(block.unstack(whole[:, :, block.before :], keys.shape[1]))
+                sides = whole.unflatten(0, (block.documents, heads))
+                own.append(block.unstack(sides[:, :, block.before :], heads))
                 if block.before:
-                    start.append(whole[:, :, : block.before].sum(0, dtype=torch.float32).transpose(0, 1))
+                    start.append(sides[:, :, : block.before].sum(0, dtype=torch.float32).transpose(0, 1))
         joined = [_join(parts, layout) for parts in grads]
         for whole, start in zip(joined[1:], shared, strict=True):
             if start:
                 first = whole[: start[0].shape[0]]
                 first.copy_(sum(start, first.float()))
         return (*joined, None, None, None)
+
+
+def _scaled_product(left: Tensor, right: Tensor, scale: float) -> Tensor:
+    """scale · left·right of batches of matrices, in one call."""
+    return torch.baddbmm(left.new_empty(1, 1, 1), left, right, beta=0, alpha=scale)
 
 
 def _behind(block: Block, x: Tensor) -> Tensor:

@@ -13,7 +13,9 @@ import torch
 
 Tensor = torch.Tensor
 CHUNK_ROWS = 128
-"""Rows at a time: 128 × 49,152 fp32 logits are 25 MB, small enough to stay near the cores."""
+"""Rows that go through the vocabulary matrix at a time: a fat product, and 13 MB of bf16 logits at V = 49,152."""
+CACHED_LOGITS = 1 << 18
+"""Logits that a CPU turns into gradients at a time: 1 MB in fp32, which stays in the cache between the passes."""
 
 GPU_CHUNK_ROWS = 1024
 """The same on a GPU, whose matrix products want more rows than that: 1,024 × 128,256 fp32 logits are 525 MB."""
@@ -61,7 +63,8 @@ class HeadLoss(torch.autograd.Function):
 
     forward(hidden (N, W), weight (V, W), bias (V,) or None, targets (N,) int64, weights (N,) fp32, `Head`'s scale, cap)
     → (loss () fp32, negative log-probabilities (N,) fp32). Only the first output carries a gradient.
-    Logits are computed in the dtype of ``hidden`` and raised to fp32, as transformers' loss does.
+    Logits are computed in the dtype of ``hidden`` and raised to fp32, as transformers' loss does. What is made for the
+    gradient costs little beside the product, so it is made in evaluation too.
     """
 
     @staticmethod
@@ -81,25 +84,17 @@ class HeadLoss(torch.autograd.Function):
         grad_weight = torch.zeros(weight.shape, dtype=torch.float32, device=hidden.device) if needs_weight else None
         grad_bias = torch.zeros(weight.shape[0], dtype=torch.float32, device=hidden.device) if needs_bias else None
         size = chunk_rows(hidden.device)
+        buffer = hidden.new_empty(min(size, hidden.shape[0]), weight.shape[0])
         for start in range(0, hidden.shape[0], size):
             rows = slice(start, start + size)
-            logits = _shape(torch.nn.functional.linear(hidden[rows], weight, bias).float(), scale, cap)
-            target = targets[rows, None]
-            log_sum = torch.logsumexp(logits, dim=-1, keepdim=True)
-            losses[rows] = (log_sum - logits.gather(1, target)).squeeze(1)
-            if not (needs_hidden or needs_weight or needs_bias):
-                continue
-            slope = 1 - (logits / cap).square() if cap else None
-            gradient = logits.sub_(log_sum).exp_()
-            gradient.scatter_add_(1, target, torch.full_like(log_sum, -1.0))
-            gradient = gradient.mul_(weights[rows, None] * scale)
-            gradient = (gradient if slope is None else gradient.mul_(slope)).to(hidden.dtype)
+            logits = _logits(hidden[rows], weight, bias, buffer)
+            losses[rows] = _to_gradients(logits, targets[rows], weights[rows], scale, cap)
             if grad_hidden is not None:
-                torch.matmul(gradient, weight, out=grad_hidden[rows])
+                torch.matmul(logits, weight, out=grad_hidden[rows])
             if grad_weight is not None:
-                grad_weight += torch.matmul(gradient.t(), hidden[rows]).float()
+                grad_weight += torch.matmul(logits.t(), hidden[rows]).float()
             if grad_bias is not None:
-                grad_bias += gradient.float().sum(0)
+                grad_bias += logits.sum(0, dtype=torch.float32)
         ctx.gradients = (grad_hidden, grad_weight, grad_bias)
         ctx.dtypes = (hidden.dtype, weight.dtype)
         ctx.mark_non_differentiable(losses)
@@ -115,6 +110,37 @@ class HeadLoss(torch.autograd.Function):
             None if grad_bias is None else (grad_bias * grad).to(weight_dtype),
             *(None,) * 4,
         )
+
+
+def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, buffer: Tensor) -> Tensor:
+    """Unscaled logits (rows, V) of a chunk, in the memory of ``buffer``: pages that are new each time cost more."""
+    out = buffer[: hidden.shape[0]]
+    if bias is None:
+        return torch.mm(hidden, weight.t(), out=out)
+    return torch.addmm(bias, hidden, weight.t(), out=out)
+
+
+def _to_gradients(logits: Tensor, targets: Tensor, weights: Tensor, scale: float, cap: float) -> Tensor:
+    """Overwrite a chunk's logits (rows, V) by the loss's gradient with respect to them; −log p(target) (rows,) fp32.
+
+    Few rows at a time, so that the fp32 values in between never leave the cache. The logarithm of the softmax's sum is
+    taken at the largest logit, whose probability is at least 1 / V.
+    """
+    count, vocabulary = logits.shape
+    step = count if logits.is_cuda else max(1, CACHED_LOGITS // vocabulary)
+    losses = torch.empty(count, dtype=torch.float32, device=logits.device)
+    for start in range(0, count, step):
+        rows = slice(start, start + step)
+        shaped, target = _shape(logits[rows].float(), scale, cap), targets[rows, None]
+        gradient = torch.softmax(shaped, dim=-1)
+        log_sum = shaped.amax(-1, keepdim=True) - gradient.amax(-1, keepdim=True).log()
+        losses[rows] = (log_sum - shaped.gather(1, target)).squeeze(1)
+        gradient.scatter_add_(1, target, torch.full_like(log_sum, -1.0))
+        gradient.mul_(weights[rows, None] * scale)
+        if cap:
+            gradient.mul_(1 - (shaped / cap).square())
+        logits[rows] = gradient
+    return losses
 
 
 def head_loss(hidden: Tensor, head: Head, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,7 @@ from tunesmith.model.alone import Alone
 from tunesmith.model.attention import Layout, plan_layout, positions
 from tunesmith.model.exact import Way, body_of, find_way, packed_body
 from tunesmith.model.head import Head
+from tunesmith.model.norm import fuse_norms
 from tunesmith.model.quant import quantise
 from tunesmith.model.resolve import context_in
 from tunesmith.model.router import Router
@@ -123,7 +124,9 @@ def load_base(
     if four_bit:
         quantise(model, where)
     model.eval().to(where)
-    return Base(model, folder, fingerprint(folder, four_bit), dtype, where, find_way(model, dtype, where), four_bit)
+    way = find_way(model, dtype, where)
+    fuse_norms(model)
+    return Base(model, folder, fingerprint(folder, four_bit), dtype, where, way, four_bit)
 
 
 def _read(folder: Path, dtype: torch.dtype) -> nn.Module:

@@ -15,6 +15,9 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+COMPILED = "tunesmith_compiled"
+"""Where a layer keeps a compiled forward, if it has one; see `tunesmith.model.compiled`."""
+
 
 def decoder_layers(model: nn.Module) -> list[nn.Module]:
     """The model's stack of equal layers: the longest list of modules of one class; [] when there is none."""
@@ -32,6 +35,8 @@ def set_recompute(model: nn.Module, layers: int, offload: bool = False) -> int:
     stack = decoder_layers(model)
     for number, layer in enumerate(stack):
         vars(layer).pop("forward", None)  # the class's own forward shows again
+        if COMPILED in vars(layer):
+            layer.forward = vars(layer)[COMPILED]
         if number < layers:
             layer.forward = _recomputed(layer.forward, offload)
     return len(stack)

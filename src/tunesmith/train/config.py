@@ -74,6 +74,11 @@ class Config(Record):
     optim: Literal["adamw", "adamw_8bit"] = Field(
         default="adamw", description="Optimiser: adamw, or adamw_8bit, which keeps its state in 8 bits."
     )
+    torch_compile: bool = Field(
+        default=False,
+        description="Compile the layers for training with torch.compile: some percent faster after a minute or two of "
+        "compiling, for long runs. Needs a C++ compiler (CPU) or Triton (GPU).",
+    )
     seed: int = Field(default=42, ge=0, lt=2**31, description="Seed of data order, initial adapter and dropout.")
     output_dir: str = Field(
         default="runs/tunesmith", description="Folder of the run: adapter/, last/, run.json, report.html."
