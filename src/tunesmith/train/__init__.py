@@ -9,6 +9,7 @@ from tunesmith.train.loss_log import worst_rows
 from tunesmith.train.order import parts_of
 from tunesmith.train.output import refuse_finished, weights_folder
 from tunesmith.train.parent import take_over
+from tunesmith.train.ranks import after_first, in_turn, joined, refuse_alone
 from tunesmith.train.schedule import auto_learning_rate
 from tunesmith.train.space import SweepConfig
 from tunesmith.train.sweep import claim_sweep
@@ -25,11 +26,15 @@ __all__ = [
     "LoopConfig",
     "Rows",
     "SweepConfig",
+    "after_first",
     "auto_learning_rate",
     "claim_sweep",
     "finished",
+    "in_turn",
+    "joined",
     "parts_of",
     "plan",
+    "refuse_alone",
     "refuse_finished",
     "refuse_formats",
     "refuse_undeployable",
