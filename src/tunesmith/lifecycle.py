@@ -27,7 +27,7 @@ from tunesmith.core import store
 from tunesmith.core.artifacts import AdapterCard, Estimate, Machine, Release, Report, RunRecord, SweepRecord
 from tunesmith.core.config import Settings
 from tunesmith.core.errors import DataError
-from tunesmith.core.events import Emit, Note, Stage, ignore
+from tunesmith.core.events import Emit, Note, RowLoss, Stage, ignore
 from tunesmith.core.protocols import Sampler
 from tunesmith.core.ranks import place
 from tunesmith.core.records import Example, TokenizedExample
@@ -210,6 +210,11 @@ def renderer_for(model: str, workspace: Workspace | None = None, emit: Emit = ig
     workspace = workspace or Workspace.open()
     subject = resolve_subject(model, workspace)
     return serve.subject_renderer(subject, resolve_model(subject.base, workspace, emit))
+
+
+def worst_rows(run: Path) -> tuple[RowLoss, ...]:
+    """The last loss of every row that a run trained on, the highest first."""
+    return training.worst_rows(run)
 
 
 def tokenise(project: Project, split: str) -> Sequence[TokenizedExample]:

@@ -19,6 +19,7 @@ from tunesmith.curate.audit_page import audit_page
 from tunesmith.curate.card import CardNotes, DataCard, describe, reported
 from tunesmith.curate.card_page import MISSING, to_markdown
 from tunesmith.curate.checks import Inspection, inspect
+from tunesmith.curate.clusters import Cluster, question_clusters
 from tunesmith.curate.config import Config, DataSet, Dataset, DatasetSpec, compared_with
 from tunesmith.curate.croissant import to_croissant
 from tunesmith.curate.demo import demo_rows, demo_schema
@@ -47,6 +48,7 @@ __all__ = [
     "AuditDecision",
     "AuditResult",
     "CardNotes",
+    "Cluster",
     "Config",
     "CurationReport",
     "DataCard",
@@ -89,6 +91,7 @@ __all__ = [
     "must_have_rows",
     "place_rows",
     "proposed",
+    "question_clusters",
     "read",
     "read_file",
     "read_import",

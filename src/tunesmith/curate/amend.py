@@ -48,6 +48,7 @@ def amended(fields: Mapping[str, Any], shape: str, example: Example, edits: Sequ
         if not 0 <= turn < len(turns) or any(not 0 <= e.start <= e.end <= len(turns[turn]) for e in wanted):
             raise place.error(
                 f"an edit does not fit: turn {turn + 1} has no such characters",
+                code="edit-outside",
                 rule="an edit replaces characters that are there",
                 fix="check the file again: the findings belong to another version of it",
             )

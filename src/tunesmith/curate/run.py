@@ -26,7 +26,7 @@ from tunesmith.curate.lengths import CUT
 from tunesmith.curate.measure import counted, kept_rows, select
 from tunesmith.curate.observe import Setting
 from tunesmith.curate.place import count
-from tunesmith.curate.read import open_reading, subject_column
+from tunesmith.curate.read import labels_of, open_reading, subject_column
 from tunesmith.curate.sources import check_sources, refuse_unknown_origin
 from tunesmith.curate.split import must_have_rows, place
 
@@ -220,8 +220,7 @@ class _Read:
 def _read_all(config: Config, emit: Emit) -> _Read:
     """Every row that can be read, file after file."""
     read = _Read()
-    named = {"group": config.group_by, "time": config.split_by_time}
-    labels = {name: column for name, column in named.items() if column}
+    labels = labels_of(config)
     for spec in config.datasets:
         ticks = _ticks(emit, f"reading {Path(spec.path).name}")
         reading = open_reading(spec, report=read.report, progress=ticks, labels=labels)
