@@ -27,8 +27,8 @@ def with_whole_paths(settings: Settings, path: Path | None) -> Settings:
         settings = settings.resolve("json_schema", str((here / Path(schema).expanduser()).absolute()), "absolute path")
     if "datasets" in settings.origins:
         checks = settings.stage("data", curate.Config).checks
-        if (moved := _checks_from(here, checks)) != checks:
-            settings = settings.resolve("checks", moved.model_dump(), "absolute path")
+        if (whole := checks.counted_from(here)) != checks:
+            settings = settings.resolve("checks", whole.model_dump(), "absolute path")
         specs = settings.stage("data", curate.Config).datasets
         files = [{**spec.model_dump(), "path": str(here / Path(spec.path).expanduser())} for spec in specs]
         if files != [spec.model_dump() for spec in specs]:
@@ -40,20 +40,6 @@ def with_whole_paths(settings: Settings, path: Path | None) -> Settings:
     if config.chat_template not in ("model", *NAMES) and template.is_file():
         settings = settings.resolve("chat_template", str(template), "absolute path")
     return settings
-
-
-def _checks_from(here: Path, checks: curate.Checks) -> curate.Checks:
-    """The options of the checks with whole paths."""
-
-    def whole(path: str) -> str:
-        return str((here / Path(path).expanduser()).absolute())
-
-    form, personal = checks.form, checks.personal
-    if isinstance(form.json_schema, str):
-        form = form.model_copy(update={"json_schema": whole(form.json_schema)})
-    files = {"dictionary": personal.dictionary, "ner_model": personal.ner_model, "key_file": personal.key_file}
-    personal = personal.model_copy(update={name: whole(path) for name, path in files.items() if path})
-    return checks.model_copy(update={"form": form, "personal": personal})
 
 
 def for_anywhere(settings: Settings) -> Settings:

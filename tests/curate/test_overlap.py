@@ -205,3 +205,14 @@ def test_the_closest_training_rows_are_listed() -> None:
     assert first["closest"][0]["cosine"] == 1.0
     assert len(first["closest"]) == len(second["closest"]) == 5
     assert second["closest"][0]["cosine"] < 0.5
+
+
+def test_paths_of_the_checks_count_from_the_folder_of_the_config(tmp_path: Path) -> None:
+    checks = Checks.model_validate(
+        {"overlap": {"against": ["exam.jsonl", "/else/where.jsonl"]}, "semantic_duplicates": {"embedder": "minilm"}}
+    )
+    moved = checks.counted_from(tmp_path)
+    assert moved.overlap.against == (f"{tmp_path}/exam.jsonl", "/else/where.jsonl")
+    assert moved.semantic_duplicates.embedder == f"{tmp_path}/minilm"
+    assert moved.overlap.threshold == checks.overlap.threshold
+    assert Checks().counted_from(tmp_path) == Checks()

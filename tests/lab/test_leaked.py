@@ -30,7 +30,7 @@ def recall(planted: Leaked) -> tuple[float, int]:
         culprit = planted.rows[by].source
         hits += bool(
             found
-            and SAID[planted.truth[number]] in found.message
+            and SAID[planted.kind] in found.message
             and culprit in found.others
             and found.action
             and culprit in found.action.rows

@@ -19,6 +19,7 @@ from tunesmith.curate.audit_page import audit_page
 from tunesmith.curate.card import CardNotes, DataCard, describe, reported
 from tunesmith.curate.card_page import MISSING, to_markdown
 from tunesmith.curate.checks import Inspection, inspect
+from tunesmith.curate.clusters import Cluster, question_clusters
 from tunesmith.curate.config import Config, DataSet, Dataset, DatasetSpec, compared_with
 from tunesmith.curate.croissant import to_croissant
 from tunesmith.curate.demo import demo_rows, demo_schema
@@ -54,6 +55,7 @@ __all__ = [
     "AuditResult",
     "CardNotes",
     "Checks",
+    "Cluster",
     "Config",
     "CurationReport",
     "DataCard",
@@ -99,6 +101,7 @@ __all__ = [
     "place_rows",
     "plantable",
     "proposed",
+    "question_clusters",
     "read",
     "read_file",
     "read_import",

@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
 from typing import Any
 
@@ -67,6 +67,7 @@ class Difference:
     certain: bool
 
 
+@lru_cache(maxsize=256)
 def canonical(answer: str) -> tuple[str, Any]:
     """``("json", value)`` for an object or a list, in one form; else ``("text", normalised text)``."""
     value = parsed(answer)
@@ -86,14 +87,13 @@ def parsed(answer: str) -> dict[str, Any] | list[Any] | None:
     return value if isinstance(value, dict | list) else None
 
 
-def difference(one: str, other: str, *, labels: bool = False, alike: float = ALIKE) -> Difference | None:
-    """How two answers to one question differ; None when they say the same.
+def difference(one: str, other: str, *, labels: bool = False) -> Difference | None:
+    """How two answers to one question contradict each other; None when they do not.
 
     Args:
         one: an answer.
         other: another answer.
         labels: the answers are labels, so that any other word is another answer.
-        alike: chrF (0 to 100) from which two texts count as the same.
     """
     (kind, a), (other_kind, b) = canonical(one), canonical(other)
     if kind == other_kind and a == b:
@@ -105,7 +105,24 @@ def difference(one: str, other: str, *, labels: bool = False, alike: float = ALI
         return Difference("form", "one answer is JSON, the other is text", certain=True)
     if labels:
         return Difference("label", f"{quoted(one)} ≠ {quoted(other)}", certain=True)
-    return _text_difference(one, other, alike)
+    return _starts_differ(one, other) or _values_disagree(one, other) or _polarity(one, other)
+
+
+def wording(one: str, other: str, alike: float = ALIKE) -> Difference | None:
+    """Whether two texts that do not contradict each other have so little in common that they may mean other things.
+
+    Args:
+        one: an answer.
+        other: another answer.
+        alike: chrF (0 to 100) from which two texts count as the same.
+    """
+    words, others = set(_words(one)), set(_words(other))
+    if max(len(words), len(others)) <= 3 and (words <= others or others <= words):
+        return None
+    score = _chrf(one, other)
+    return (
+        Difference("wording", f"the texts have little in common (chrF {score:.0f})", False) if score < alike else None
+    )
 
 
 def differing(one: Any, other: Any, path: str = "$") -> Iterator[tuple[str, str, str]]:
@@ -160,19 +177,10 @@ def _plain_text(text: str) -> str:
 # ---------------------------------------------------------------- running text
 
 
-def _text_difference(one: str, other: str, alike: float) -> Difference | None:
+def _starts_differ(one: str, other: str) -> Difference | None:
     first, second = _starts(one), _starts(other)
     if first and second and first != second:
         return Difference("yes or no", f"one says {first}, the other says {second}", certain=True)
-    disagreement = _values_disagree(one, other) or _polarity(one, other)
-    if disagreement:
-        return disagreement
-    words, others = set(_words(one)), set(_words(other))
-    if max(len(words), len(others)) <= 3 and (words <= others or others <= words):
-        return None
-    score = _chrf(one, other)
-    if score < alike:
-        return Difference("wording", f"the texts have little in common (chrF {score:.0f})", certain=False)
     return None
 
 
@@ -188,7 +196,9 @@ def _starts(text: str) -> str:
 
 def _values_disagree(one: str, other: str) -> Difference | None:
     """Both texts have a date, time or number about the same thing that the other one lacks; leaving one out is fine."""
-    mine, theirs = values_in(one), values_in(other)
+    mine, theirs = _values(one), _values(other)
+    if not mine or not theirs:
+        return None
     for kind in ("date", "time", "number"):
         left = [value for value in missing(mine, other, theirs) if value.kind == kind]
         right = [value for value in missing(theirs, one, mine) if value.kind == kind]
@@ -240,7 +250,13 @@ def _negated(words: Sequence[str]) -> set[str]:
     return _content([word for i in places for word in words[max(0, i - 2) : i + 4]])
 
 
-def _words(text: str) -> list[str]:
+@lru_cache(maxsize=256)
+def _values(text: str) -> Sequence[Value]:
+    return tuple(values_in(text))
+
+
+@lru_cache(maxsize=256)
+def _words(text: str) -> Sequence[str]:
     return [_ELISION.sub("", word.casefold().replace("’", "'")) for word in _WORD.findall(text)]
 
 

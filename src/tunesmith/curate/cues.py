@@ -164,7 +164,7 @@ class _Table:
             base = (rest & target).sum() / max(rest.sum(), 1)
             share = hits / np.maximum(total, 1)
             bound = _lower(hits, total)
-            usable = allowed & (hits >= FEWEST_SEEN) & (bound >= least) & (share > base)
+            usable = allowed & (hits >= FEWEST_SEEN) & (bound >= max(least, base))
             if not usable.any():
                 return found, rest
             gain = np.where(usable, hits * np.log2(np.maximum(share, 1e-9) / max(base, 1e-9)), -1.0)

@@ -30,7 +30,7 @@ from tunesmith.curate.cues import FEWEST_ROWS, FactCues, in_words, learn
 from tunesmith.curate.keys import normalise
 from tunesmith.curate.observe import EVIDENCE, Outcome, Setting, finding, put_aside
 from tunesmith.curate.structured import facts
-from tunesmith.curate.values import listed, missing, quoted, values_in
+from tunesmith.curate.values import listed, missing, quoted, values_in, word_set
 
 FAITHFUL = "unfaithful answers"
 
@@ -56,6 +56,10 @@ _DECIDE = 5000
 _WORDS = 200_000
 _NAME = re.compile(r"(?<=[a-zà-ÿ,;] )[A-ZÀ-Þ]\w+(?:[ -][A-ZÀ-Þ]\w+)*")
 _LARGE = re.compile(r"[A-ZÀ-Þ]\w+")
+_CALENDAR = word_set(
+    "monday tuesday wednesday thursday friday saturday sunday january february march april may june july august "
+    "september october november december"
+)
 _LOWER = re.compile(r"\b[a-zà-ÿ]{2,}\b")
 _SEEN, _LACKS = {"numbers": 1, "names": 4, "fields": 16}, {"numbers": 2, "names": 8, "fields": 32}
 _FACTS = 64
@@ -280,9 +284,11 @@ def _own(
         numbers = [value for value in values_in(answer) if any(c.isdigit() for c in value.text)]
         found["numbers"] = numbers, [value.text for value in missing(numbers, question)] if numbers else []
     if "names" not in leave:
-        names = [name for name in _NAME.findall(answer) if not {word.lower() for word in name.split()} <= common]
+        names = [
+            name for name in _NAME.findall(answer) if not {word.lower() for word in name.split()} <= common | _CALENDAR
+        ]
         plain = normalise(question) if names else ""
-        lacking = [name for name in names if not any(normalise(word) in plain for word in _LARGE.findall(name))]
+        lacking = [name for name in names if not any(normalise(word[:4]) in plain for word in _LARGE.findall(name))]
         found["names"] = names, lacking
     return found
 
@@ -301,10 +307,15 @@ def leaves(value: Any, path: str = "$") -> Iterator[tuple[str, str]]:
 
 def supports(question: str, leaf: str) -> bool:
     """Whether a value stands in the question, word for word or, for numbers and dates, in another form."""
-    if normalise(leaf) in normalise(question):
+    if normalise(leaf) in normalise(question) or _letters(leaf) in _letters(question):
         return True
     values = values_in(leaf)
     return bool(values) and not missing(values, question)
+
+
+def _letters(text: str) -> str:
+    """Letters and digits alone: "R & B" and "r&b" are one."""
+    return re.sub(r"[\W_]", "", text).casefold() or text
 
 
 def asked(row: Row) -> str:

@@ -20,6 +20,7 @@ from tunesmith.curate.lines import RawRow
 from tunesmith.curate.place import Place
 from tunesmith.curate.shapes import BUILDERS
 from tunesmith.curate.sqlite import sqlite_rows
+from tunesmith.curate.synthetic import read_mark
 from tunesmith.curate.templates import Template, parse
 
 HUB = "hf:"
@@ -118,8 +119,14 @@ def read_import(asked: Import, progress: Progress | None = None) -> tuple[str, I
             fix="check the name of the file, the table or the split",
         )
     shape = SHAPES.get(asked.format) or detect(mapped(first[1], asked, first[0]), first[0])
-    build = BUILDERS[shape]
-    return shape, (build(mapped(row, asked, place), place) for place, row in chain([first], rows))
+    return shape, (_example(row, asked, shape, place) for place, row in chain([first], rows))
+
+
+def _example(row: Mapping[str, Any], asked: Import, shape: str, place: Place) -> Example:
+    """The example of a row; one that a model made keeps its mark."""
+    example = BUILDERS[shape](mapped(row, asked, place), place)
+    mark = read_mark(row, None, place)
+    return example.model_copy(update={"synthetic": mark}) if mark else example
 
 
 def mapped(row: Mapping[str, Any], asked: Import, place: Place) -> Mapping[str, Any]:

@@ -82,7 +82,7 @@ def summarise(found: Examination, config: Config, findings: Sequence[Finding]) -
         ),
         rows=len(found.examples),
         splits={
-            name: splits[name] for name in ("train", "validation", "test", "vault") if name != "vault" or splits[name]
+            name: splits[name] for name in ("train", "validation", "test", *(["vault"] if splits["vault"] else []))
         },
         tokens=found.inspection.tokens.model_dump() if found.inspection.tokens else None,
         unreadable=tuple(error.as_dict() for error in found.unreadable),

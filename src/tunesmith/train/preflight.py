@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tunesmith.core import cores
 from tunesmith.core.artifacts import Estimate, Outturn
 from tunesmith.core.records import TokenizedExample
 from tunesmith.core.rows import lengths
@@ -160,7 +161,7 @@ def sentence(planned: Estimate, wanted_micro_batch: int) -> str:
     least, most = (size / 1024**3 for size in planned.peak_memory_bytes)
     extras = []
     if planned.micro_batch != wanted_micro_batch:
-        rows = device.counted(planned.micro_batch, "row")
+        rows = cores.counted(planned.micro_batch, "row")
         extras.append(f"{rows} at a time instead of {wanted_micro_batch}, to fit the memory")
     if planned.recomputed_layers:
         where = ", their inputs in the host's memory" if planned.activation_offload else ""

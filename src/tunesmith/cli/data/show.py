@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from tunesmith.cli.console import Console, JsonOption, SetOption, session
-from tunesmith.cli.data.request import ColumnOption, FilesArgument, FormatOption, ModelOption, request, styled
+from tunesmith.cli.data.request import (
+    ColumnOption,
+    FilesArgument,
+    FormatOption,
+    ModelOption,
+    data_config,
+    request,
+    styled,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -50,6 +58,7 @@ def show(
     rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many rows of each file.")] = 3,
     line: Annotated[int | None, typer.Option("--line", min=1, help="Only the row on this line of the file.")] = None,
     worst: WorstOption = None,
+    clusters: Annotated[bool, typer.Option("--clusters", help="The kinds of questions, with a row of each.")] = False,
     format: FormatOption = "auto",
     column: ColumnOption = None,
     set: SetOption = None,
@@ -60,6 +69,9 @@ def show(
         from tunesmith import curate
         from tunesmith.core.errors import InputError
 
+        if clusters:
+            _clusters(console, data_config(files, format, column or [], set or []))
+            return
         asked = request(console, files, model, None, format, column or [], set or [])
         shown: list[dict[str, object]] = []
         if worst is not None:
@@ -82,6 +94,17 @@ def show(
             )
         console.print(*_legend(asked.renderer is not None))
         console.result({"rows": shown})
+
+
+def _clusters(console: Console, config: Config) -> None:
+    """The kinds of questions, the largest first."""
+    from tunesmith import curate
+
+    found = curate.question_clusters(config, console.emit)
+    for cluster in found:
+        console.print(styled(f"{cluster.share:>4.0%}  {', '.join(cluster.words) or 'no word in common'}", "bold"))
+        console.print(f"      {cluster.source}  {' '.join(cluster.question.split())[:160]}")
+    console.result({"clusters": found})
 
 
 def _worst(config: Config, run: Path, number: int) -> list[tuple[Example, RowLoss]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tunesmith.core.records import Example, Message, Reply
-from tunesmith.curate.lab.planted import Planted, numbered
+from tunesmith.curate.lab.planted import numbered
 
 SYNONYMS = {
     "a": "one",
@@ -44,25 +44,26 @@ SYNONYMS = {
 
 
 @dataclass(frozen=True)
-class Copied(Planted):
-    """Rows with copies among them: number of a copy → number of its original. ``truth`` names the kind."""
+class Copied:
+    """Rows with copies among them: number of a copy → number of its original."""
 
+    rows: list[Example]
     original: Mapping[int, int]
 
 
 def exact_copies(rows: Sequence[Example], count: int, rng: random.Random) -> Copied:
     """Copies with other case, white space, or Unicode forms: the same when they are normalised."""
-    return _with(rows, count, rng, "exact", lambda text: rng.choice(_DRESSED)(text))
+    return _with(rows, count, rng, lambda text: rng.choice(_DRESSED)(text))
 
 
 def near_copies(rows: Sequence[Example], count: int, rng: random.Random) -> Copied:
     """Copies of which one to three words in a hundred are others, one is gone or one is new."""
-    return _with(rows, count, rng, "near", lambda text: _edited(text, rng))
+    return _with(rows, count, rng, lambda text: _edited(text, rng))
 
 
 def paraphrases(rows: Sequence[Example], count: int, rng: random.Random) -> Copied:
     """Copies in other words: synonyms for what has one, clauses in another order."""
-    return _with(rows, count, rng, "paraphrase", lambda text: _reworded(text, rng))
+    return _with(rows, count, rng, lambda text: _reworded(text, rng))
 
 
 _DRESSED: tuple[Callable[[str], str], ...] = (
@@ -75,7 +76,7 @@ _DRESSED: tuple[Callable[[str], str], ...] = (
 )
 
 
-def _with(rows: Sequence[Example], count: int, rng: random.Random, kind: str, change: Callable[[str], str]) -> Copied:
+def _with(rows: Sequence[Example], count: int, rng: random.Random, change: Callable[[str], str]) -> Copied:
     """The rows with ``count`` changed copies of different ones, in a random order."""
     chosen = rng.sample(range(len(rows)), count)
     mixed = [(example, number, False) for number, example in enumerate(rows)]
@@ -83,7 +84,7 @@ def _with(rows: Sequence[Example], count: int, rng: random.Random, kind: str, ch
     rng.shuffle(mixed)
     where = {number: place for place, (_, number, is_copy) in enumerate(mixed) if not is_copy}
     original = {place: where[number] for place, (_, number, is_copy) in enumerate(mixed) if is_copy}
-    return Copied(numbered(example for example, _, _ in mixed), dict.fromkeys(original, kind), original)
+    return Copied(numbered(example for example, _, _ in mixed), original)
 
 
 def _changed(example: Example, change: Callable[[str], str]) -> Example:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tunesmith.core.records import Example, Split
-from tunesmith.curate.lab.planted import Planted, numbered, row
+from tunesmith.curate.lab.planted import numbered, row
 
 _LETTERS = "ABCDEF"
 
+Leak = Callable[[Example, Example], Example]
+"""Of a held-out row and a training row, the training row that gives the first away."""
+
 
 @dataclass(frozen=True)
-class Leaked(Planted):
+class Leaked:
     """Training and test rows: number of a test row that is given away → number of the training row that does it."""
 
+    rows: list[Example]
+    kind: str
+    """verbatim, answer, run or options: how it is given away."""
     by: Mapping[int, int]
 
 
@@ -69,9 +75,8 @@ def _reordered(held: Example, rng: random.Random) -> Example:
     return _choice(stem, moved, right)
 
 
-def _leaked(rows: Sequence[Example], count: int, rng: random.Random, kind: str, leak: object) -> Leaked:
+def _leaked(rows: Sequence[Example], count: int, rng: random.Random, kind: str, leak: Leak) -> Leaked:
     """A fifth of the rows as test, the others in training, and ``count`` leaks among these."""
-    assert callable(leak)
     shuffled = list(rows)
     rng.shuffle(shuffled)
     held, others, spare = shuffled[: len(rows) // 5], shuffled[len(rows) // 5 :], shuffled[-count:]
@@ -83,4 +88,4 @@ def _leaked(rows: Sequence[Example], count: int, rng: random.Random, kind: str, 
     splits: list[Split] = ["train"] * len(train) + ["test"] * len(held)
     placed = [example.model_copy(update={"split": split}) for example, split in zip(mixed, splits, strict=True)]
     by = {len(train) + i: places.index(len(others) - count + n) for n, i in enumerate(given)}
-    return Leaked(placed, dict.fromkeys(by, kind), by)
+    return Leaked(placed, kind, by)
