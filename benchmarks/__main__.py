@@ -41,6 +41,10 @@ class Benchmark:
 BENCHMARKS = {
     "help": Benchmark("commands:measure_help", "seconds of tunesmith --help"),
     "check": Benchmark("commands:measure_check", "seconds of tunesmith data check on 50,000 rows"),
+    "curate": Benchmark(
+        "curate:measure", "seconds and memory of tunesmith data check on 10,000 and 100,000 support chats (3 minutes)"
+    ),
+    "curate-million": Benchmark("curate:measure_million", "the same on 1,000,000 chats, 1 GB", by_default=False),
     "data": Benchmark("data:measure", "seconds and memory of tokenising and packing 1,000 to 100,000 rows (5 minutes)"),
     "training": Benchmark(
         "training:measure", "speed and memory of training beside TRL and Unsloth, at equal loss (20 minutes)"

@@ -182,12 +182,10 @@ def tagger_for(data: curate.Config) -> Tagger | None:
     Raises:
         ModelError: it cannot be loaded.
     """
-    folder = data.checks.personal.ner_model
-    if not folder:
-        return None
     from tunesmith.model.tagger import load_tagger
 
-    return load_tagger(Path(folder).expanduser())
+    folder = data.checks.personal.ner_model
+    return load_tagger(Path(folder).expanduser()) if folder else None
 
 
 def _require_files(settings: Settings) -> None:

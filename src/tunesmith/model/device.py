@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 from tunesmith.core.artifacts import Machine
-from tunesmith.core.cores import choose_threads, usable_cores
+from tunesmith.core.cores import choose_threads, counted, usable_cores
 from tunesmith.core.ranks import place
 
 FORMATS: Mapping[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float32": torch.float32}

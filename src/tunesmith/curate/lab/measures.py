@@ -42,21 +42,19 @@ def by_row(planted: Planted, findings: Sequence[Finding]) -> Measured:
     return measured(planted, [found for found in findings if found.severity != "info"])
 
 
-def by_all_rows(planted: Planted, findings: Sequence[Finding]) -> Measured:
+def by_all_rows(planted: Planted | Leaked, findings: Sequence[Finding]) -> Measured:
     """Rows that a finding is about, its other rows too."""
     reported = set().union(*groups(findings, planted.rows)) if findings else set[int]()
     return Measured(len(planted.truth), len(reported & set(planted.truth)), len(reported - set(planted.truth)))
 
 
-def by_copy(planted: Planted, findings: Sequence[Finding]) -> Measured:
+def by_copy(planted: Copied, findings: Sequence[Finding]) -> Measured:
     """Copies that stand in one group with their original; a false alarm is any other row in a group."""
-    assert isinstance(planted, Copied)
     return _copies(planted, findings, list(planted.original))
 
 
-def by_near_copy(planted: Planted, findings: Sequence[Finding]) -> Measured:
+def by_near_copy(planted: Copied, findings: Sequence[Finding]) -> Measured:
     """The same for the copies whose true Jaccard is 0.85 or more; a false alarm is a row below 0.80 to all others."""
-    assert isinstance(planted, Copied)
     rows = planted.rows
     values = {copy: true_jaccard(rows[copy], rows[of]) for copy, of in planted.original.items()}
     close = [copy for copy, value in values.items() if 0.85 <= value < 1.0]
@@ -75,9 +73,8 @@ def _copies(planted: Copied, findings: Sequence[Finding], wanted: Sequence[int])
     return Measured(len(wanted), hits, len(reported - set(planted.original) - set(planted.original.values())))
 
 
-def by_leak(planted: Planted, findings: Sequence[Finding]) -> Measured:
+def by_leak(planted: Leaked, findings: Sequence[Finding]) -> Measured:
     """Leaks that are found for what they are, with the training row that does it."""
-    assert isinstance(planted, Leaked)
     at = {found.source: found for found in findings}
     hits = 0
     for number, by in planted.by.items():
@@ -87,7 +84,7 @@ def by_leak(planted: Planted, findings: Sequence[Finding]) -> Measured:
     return Measured(len(planted.by), hits, len(at))
 
 
-def by_shared_question(planted: Planted, findings: Sequence[Finding]) -> Measured:
+def by_shared_question(planted: Leaked, findings: Sequence[Finding]) -> Measured:
     """Test rows whose question stands in training, whatever row the finding stands at."""
     return by_all_rows(planted, [found.model_copy(update={"others": ()}) for found in findings])
 

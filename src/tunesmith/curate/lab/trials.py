@@ -38,8 +38,9 @@ from tunesmith.curate.tools import TOOLS
 from tunesmith.curate.turns import EMPTY_ANSWERS, EMPTY_QUESTIONS, ROLE_ORDER
 
 Rows = Sequence[Example]
-Plant = Callable[[Rows, random.Random], Planted]
-Judge = Callable[[Planted, Sequence[Finding]], Measured]
+AnyPlanted = Planted | copies.Copied | leaked.Leaked
+Plant = Callable[[Rows, random.Random], AnyPlanted]
+Judge = Callable[[Any, Sequence[Finding]], Measured]
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,11 @@ def _shop(count: int) -> Callable[[random.Random], Rows]:
     return lambda rng: text_rows(count, rng)
 
 
-def _leak(plant: Callable[[Rows, int, random.Random], Planted]) -> Plant:
+def _leak(plant: Callable[[Rows, int, random.Random], AnyPlanted]) -> Plant:
     return lambda rows, rng: plant(rows, min(30, len(rows) // 10), rng)
 
 
-def _copied(plant: Callable[[Rows, int, random.Random], Planted], count: int) -> Plant:
+def _copied(plant: Callable[[Rows, int, random.Random], AnyPlanted], count: int) -> Plant:
     return lambda rows, rng: plant(rows, min(count, len(rows) // 2), rng)
 
 
