@@ -74,7 +74,7 @@ def test_with_a_model_tokens_are_counted(good: str, tiny_tokenizer: Path, capsys
     out, _ = capsys.readouterr()
     assert "row length (error)" in out
     assert "max_length is 8" in out
-    assert "… and 55 more (--json lists all)" in out
+    assert "… and 55 more in findings.jsonl" in out
     assert "errors: 60" in out
 
 

@@ -35,7 +35,7 @@ def test_three_percent_against_a_given_schema(orders: Planted) -> None:
     gate, *found = findings
     listed(orders, found)
     assert gate.message == (
-        "970 of 1000 answers keep to the given form: 97.0% (95 % interval 95.7% to 97.9%), at least 99% must"
+        "970 of 1,000 answers keep to the given form: 97.0% (95 % interval 95.7% to 97.9%), at least 99% must"
     )
     assert {each.severity for each in findings} == {"error"}
     assert outcome.figures["conformance"] == 0.97

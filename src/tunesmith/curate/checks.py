@@ -210,5 +210,6 @@ def _line(kind: CheckKind, findings: Sequence[Finding], outcome: Outcome, rows: 
     counts = Counter(finding.severity for finding in findings if finding.check == kind.name)
     words = ("error", "warning")
     parts = [count(counts[word], word) for word in words if counts[word]]  # type: ignore[index]
-    detail = ", ".join(parts) or f"nothing found in {count(rows, 'row')}"
+    notes = f"{count(counts['info'], 'note')} for information" if counts["info"] else ""
+    detail = ", ".join(parts) or notes or f"nothing found in {count(rows, 'row')}"
     return Check(name=kind.name, passed=not counts["error"], detail=detail + outcome.remark)

@@ -20,11 +20,18 @@ TEMPLATE = """{% extends "frame" %}
 font-size: 13.5px; overflow-wrap: anywhere; } .finding .fix { color: var(--soft); font-size: 14.5px; }
 .findings { margin: 26px 0 8px; } a { color: var(--after); } table.checks td:first-child { width: 1%; }
 table.checks tbody th { white-space: nowrap; }
-.card .big.word { font-size: 24px; }
+.card .big.word { font-size: 24px; } details { padding: 4px 16px 10px; } summary { cursor: pointer; color: var(--soft);
+font-size: 14.5px; } td details { margin: 0; padding: 0; } td summary { font-size: 13px; } td small { overflow-wrap:
+anywhere; } .finding pre { white-space: pre-wrap; overflow-wrap: anywhere; } td code { overflow-wrap: anywhere; }
 {% endblock %}
 {% block page %}
 {%- macro mark(verdict) -%}
 <span class="chip {{ verdict.kind }}">{{ verdict.symbol }} {{ verdict.word }}</span>
+{%- endmacro %}
+{%- macro shown(finding) -%}
+<div class="finding"><div class="where">{{ finding.where }}</div><p>{{ finding.message }}</p>
+{% if finding.evidence %}<pre>{{ finding.evidence }}</pre>{% endif %}
+{% if finding.repair %}<p class="fix">Repair: {{ finding.repair }}</p>{% endif %}</div>
 {%- endmacro %}
 <header class="top"><span>Check of the data</span><span>{{ source }}</span></header>
 <section class="hero {{ hero }}">
@@ -46,7 +53,8 @@ table.checks tbody th { white-space: nowrap; }
 {% for check in checks %}
 <tr><td>{{ mark(check.verdict) }}</td><th>{% if check.anchor %}<a href="#{{ check.anchor }}">{{ check.name }}</a>
 {% else %}{{ check.name }}{% endif %}</th>
-<td>{{ check.detail }}{% for name, value in check.figures %}<small>{{ name }}: {{ value }}</small>{% endfor %}</td>
+<td>{{ check.detail }}{% if check.figures %}<details><summary>numbers</summary>
+{% for name, value in check.figures %}<small>{{ name }}: {{ value }}</small>{% endfor %}</details>{% endif %}</td>
 <td class="num">{{ check.repairable }}</td></tr>
 {% endfor %}
 </tbody></table></div>
@@ -63,16 +71,14 @@ table.checks tbody th { white-space: nowrap; }
 
 {% if groups %}
 <h2>Findings</h2>
-<p class="about">The worst first, at most {{ most }} of each check; findings.jsonl has all of them.</p>
+<p class="about">The gravest first, at most {{ most }} of each check; findings.jsonl has all of them.</p>
 {% for group in groups %}
 <h3 class="findings" id="{{ group.anchor }}">{{ mark(group.verdict) }} {{ group.name }}
 <span class="soft num">{{ group.number }}</span></h3>
 <div class="sheet">
-{% for finding in group.findings %}
-<div class="finding"><div class="where">{{ finding.where }}</div><p>{{ finding.message }}</p>
-{% if finding.evidence %}<pre>{{ finding.evidence }}</pre>{% endif %}
-{% if finding.repair %}<p class="fix">Repair: {{ finding.repair }}</p>{% endif %}</div>
-{% endfor %}
+{% for finding in group.first %}{{ shown(finding) }}{% endfor %}
+{% if group.more %}<details><summary>{{ group.more_words }}</summary>
+{% for finding in group.more %}{{ shown(finding) }}{% endfor %}</details>{% endif %}
 {% if group.fixes %}<div class="finding fix">What helps: {{ group.fixes }}</div>{% endif %}
 </div>
 {% endfor %}
@@ -89,6 +95,8 @@ table.checks tbody th { white-space: nowrap; }
 """
 
 _RANK = ("error", "warning", "info")
+FIRST = 5
+"""Findings of a check that are open when the page is; the others unfold."""
 
 
 def to_html(report: CurationReport, findings: Sequence[Finding]) -> str:
@@ -108,9 +116,9 @@ def to_html(report: CurationReport, findings: Sequence[Finding]) -> str:
         "lead": lead,
         "skipped": ", ".join(skipped),
         "cards": list(_cards(report, counts)),
-        "checks": [_line(check) for check in report.checks],
+        "checks": [_line(check) for check in sorted(report.checks, key=_gravity)],
         "unreadable": report.unreadable,
-        "most": max((len(group["findings"]) for group in _groups(report, findings)), default=0),
+        "most": max((len(group["first"]) + len(group["more"]) for group in _groups(report, findings)), default=0),
         "groups": list(_groups(report, findings)),
         "files": [{**file.model_dump(), "rows": f"{file.rows:,}"} for file in report.files],
         "digest": report.digest[:16],
@@ -155,10 +163,18 @@ def _line(check: CheckReport) -> dict[str, Any]:
         "verdict": chip(word),
         "name": check.name,
         "anchor": _anchor(check.name) if any(check.findings.values()) else "",
-        "detail": check.detail,
+        "detail": check.detail.removeprefix("not checked: "),
         "figures": figures,
         "repairable": f"{check.repairable:,}" if check.repairable else "",
     }
+
+
+def _gravity(check: CheckReport) -> int:
+    """Failed first, then warnings, notes, what passed, and what was not checked."""
+    if check.passed is None:
+        return 4
+    worst = min((_RANK.index(severity) for severity, number in check.findings.items() if number), default=3)
+    return worst if check.passed else 0
 
 
 def _is_plain(value: object) -> bool:
@@ -187,7 +203,9 @@ def _groups(report: CurationReport, findings: Sequence[Finding]) -> Iterator[dic
                 "anchor": _anchor(check.name),
                 "verdict": chip(worst),
                 "number": f"{sum(check.findings.values()):,}",
-                "findings": [_finding(finding) for finding in mine],
+                "first": [_finding(finding) for finding in mine[:FIRST]],
+                "more": [_finding(finding) for finding in mine[FIRST:]],
+                "more_words": f"{len(mine) - FIRST} more of {sum(check.findings.values()):,}",
                 "fixes": "; ".join(list(dict.fromkeys(finding.fix for finding in mine if finding.fix))[:3]),
             }
 

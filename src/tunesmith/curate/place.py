@@ -45,8 +45,8 @@ def shown(value: object, limit: int = 60) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """A number with its noun: "1 row", "2 rows"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """A number with its noun: "1 row", "2,000 rows"."""
+    return f"{number} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def kind_of(value: object) -> str:

@@ -150,7 +150,7 @@ def _listed(findings: Sequence[Finding]) -> Iterator[RenderableType]:
         where = f"{source}: " if finding.source.path else ""
         yield f"  {where}{finding.message}"
     if len(findings) > LISTED:
-        yield f"  … and {len(findings) - LISTED:,} more (--json lists all)"
+        yield f"  … and {len(findings) - LISTED:,} more in findings.jsonl"
     for fix in dict.fromkeys(finding.fix for finding in findings[:LISTED] if finding.fix):
         yield f"  fix: {fix}"
 

@@ -42,7 +42,7 @@ def by_row(planted: Planted, findings: Sequence[Finding]) -> Measured:
     return measured(planted, [found for found in findings if found.severity != "info"])
 
 
-def by_all_rows(planted: Planted | Leaked, findings: Sequence[Finding]) -> Measured:
+def by_all_rows(planted: Planted, findings: Sequence[Finding]) -> Measured:
     """Rows that a finding is about, its other rows too."""
     reported = set().union(*groups(findings, planted.rows)) if findings else set[int]()
     return Measured(len(planted.truth), len(reported & set(planted.truth)), len(reported - set(planted.truth)))
@@ -80,13 +80,13 @@ def by_leak(planted: Leaked, findings: Sequence[Finding]) -> Measured:
     for number, by in planted.by.items():
         found = at.pop(planted.rows[number].source, None)
         culprit = planted.rows[by].source
-        hits += bool(found and SAID[planted.truth[number]] in found.message and culprit in found.others)
+        hits += bool(found and SAID[planted.kind] in found.message and culprit in found.others)
     return Measured(len(planted.by), hits, len(at))
 
 
 def by_shared_question(planted: Leaked, findings: Sequence[Finding]) -> Measured:
-    """Test rows whose question stands in training, whatever row the finding stands at."""
-    return by_all_rows(planted, [found.model_copy(update={"others": ()}) for found in findings])
+    """Test rows whose question stands in training."""
+    return measured(Planted(planted.rows, dict.fromkeys(planted.by, planted.kind)), findings)
 
 
 def first_k(planted: Planted, findings: Sequence[Finding]) -> Measured:
