@@ -29,6 +29,7 @@ from tunesmith.core.config import Settings
 from tunesmith.core.errors import DataError
 from tunesmith.core.events import Emit, Note, Stage, ignore
 from tunesmith.core.protocols import Sampler
+from tunesmith.core.ranks import place
 from tunesmith.core.records import Example, TokenizedExample
 from tunesmith.core.store import Workspace
 from tunesmith.model.resolve import CARD, Subject, context_of, resolve_model, resolve_subject
@@ -142,7 +143,9 @@ def claim_output(settings: Settings, fresh: bool = False) -> None:
         that ``report_to`` needs is not installed.
     """
     output = Path(settings.stage("train", training.Config).output_dir)
-    training.require_trackers(settings.stage("loop", training.LoopConfig).report_to)
+    loop = settings.stage("loop", training.LoopConfig)
+    training.refuse_alone(settings.stage("train", training.Config), loop.activation_offload)
+    training.require_trackers(loop.report_to)
     store.require_writable(output)
     if not _is_unjudged(output):
         training.refuse_finished(output, fresh)
@@ -253,7 +256,7 @@ def train(project: Project, fresh: bool = False) -> RunRecord:
         project.emit(Note(text=f"{project.output_dir} is trained already; what is missing is its verdict"))
         return _with_rows(project, record)
     project.emit(Stage(title="training", detail=f"{project.config.method}, {len(project.dataset.of('train'))} rows"))
-    values, wanted = project.settings.as_dict(), project.loop.report_to
+    values, wanted = project.settings.as_dict(), project.loop.report_to if place().is_first else ()
     with training.trackers(wanted, project.output_dir, values, project.emit) as emit:
         return _with_rows(project, training.run(*_inputs(project, fresh, emit)))
 
@@ -303,6 +306,8 @@ def _grader(project: Project) -> Callable[[str, int], Mapping[str, float]] | Non
 
 def _with_rows(project: Project, record: RunRecord) -> RunRecord:
     """Write down which rows the model has seen, and the whole configuration."""
+    if not place().is_first:
+        return record
     trained = sorted(example.id for example in project.dataset.examples if example.split in ("train", "validation"))
     store.write_text(project.output_dir / TRAINED_ROWS, "\n".join(trained) + "\n")
     store.write_text(project.output_dir / "config.yaml", for_anywhere(project.settings).to_yaml())
@@ -394,11 +399,18 @@ def register(project: Project, run: RunRecord, report: Report) -> Outcome:
     return Outcome(run, report, release, page)
 
 
-def run_to_verdict(project: Project, fresh: bool = False) -> Outcome:
-    """The main job on a prepared project: measure the base, train, judge, register."""
-    measure_base(project)
+def run_to_verdict(project: Project, fresh: bool = False) -> Outcome | None:
+    """The main job on a prepared project: measure the base, train, judge, register.
+
+    Where several processes train, the first one alone measures, judges and registers; the others get None.
+    """
+    if place().is_first:
+        measure_base(project)
+    else:
+        load_engine(project)
+    training.after_first()
     run = train(project, fresh)
-    return register(project, run, judge(project))
+    return register(project, run, judge(project)) if place().is_first else None
 
 
 def evaluate_models(

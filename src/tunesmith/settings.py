@@ -27,11 +27,8 @@ def with_whole_paths(settings: Settings, path: Path | None) -> Settings:
         settings = settings.resolve("json_schema", str((here / Path(schema).expanduser()).absolute()), "absolute path")
     if "datasets" in settings.origins:
         checks = settings.stage("data", curate.Config).checks
-        if isinstance(checks.form.json_schema, str):
-            file = str((here / Path(checks.form.json_schema).expanduser()).absolute())
-            form = checks.form.model_copy(update={"json_schema": file})
-            whole = checks.model_copy(update={"form": form}).model_dump()
-            settings = settings.resolve("checks", whole, "absolute path")
+        if (whole := checks.counted_from(here)) != checks:
+            settings = settings.resolve("checks", whole.model_dump(), "absolute path")
         specs = settings.stage("data", curate.Config).datasets
         moved = [{**spec.model_dump(), "path": str(here / Path(spec.path).expanduser())} for spec in specs]
         if moved != [spec.model_dump() for spec in specs]:

@@ -146,12 +146,18 @@ def test_a_phrase_that_many_rows_have_is_the_mould() -> None:
     assert found([*rows, held(f"{task} {prose(900, 20)}", "y")]) == []
 
 
-def test_what_is_usual_is_the_task() -> None:
-    rows = trained(30)
-    tests = [example(f"other {i} {prose(300 + i, 4)}", prose(1000 + i, 30), 100 + i, split="test") for i in range(12)]
+def test_what_is_as_frequent_among_training_rows_is_the_task() -> None:
+    answers = [prose(1000 + i, 30) for i in range(30)]
+    tests = [example(f"other {i} {prose(300 + i, 4)}", answers[i], 100 + i, split="test") for i in range(12)]
+    rows = [example(prose(i, 40), answers[i % 30], i + 1, split="train") for i in range(700)]
+    findings = found([*rows[:30], *tests])
+    assert {finding.severity for finding in findings} == {"warning"}
+    assert len(findings) == 12
+    answers = [prose(1000 + i, 30) for i in range(200)]
+    rows = [example(prose(i, 40), answers[i % 200], i + 1, split="train") for i in range(700)]
     findings = found([*rows, *tests])
     assert {(finding.severity, finding.action) for finding in findings} == {("info", None)}
-    assert all(finding.message.endswith("; so it is with 100% of the test rows") for finding in findings)
+    assert "% of the training rows" in findings[0].message
     assert len(findings) == 12
 
 
@@ -199,3 +205,14 @@ def test_the_closest_training_rows_are_listed() -> None:
     assert first["closest"][0]["cosine"] == 1.0
     assert len(first["closest"]) == len(second["closest"]) == 5
     assert second["closest"][0]["cosine"] < 0.5
+
+
+def test_paths_of_the_checks_count_from_the_folder_of_the_config(tmp_path: Path) -> None:
+    checks = Checks.model_validate(
+        {"overlap": {"against": ["exam.jsonl", "/else/where.jsonl"]}, "semantic_duplicates": {"embedder": "minilm"}}
+    )
+    moved = checks.counted_from(tmp_path)
+    assert moved.overlap.against == (f"{tmp_path}/exam.jsonl", "/else/where.jsonl")
+    assert moved.semantic_duplicates.embedder == f"{tmp_path}/minilm"
+    assert moved.overlap.threshold == checks.overlap.threshold
+    assert Checks().counted_from(tmp_path) == Checks()

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from tests.curate.helpers import example
 from tunesmith.core.errors import ConfigError
@@ -190,3 +191,9 @@ def test_a_missing_package_is_named(folder: str, monkeypatch: pytest.MonkeyPatch
         looked([example()], embedder=folder)
     assert caught.value.what == "the package sentence-transformers is not installed"
     assert "tunesmith[semantic]" in caught.value.fix
+
+
+def test_review_begins_below_report() -> None:
+    with pytest.raises(ValidationError) as caught:
+        SemanticOptions(report=0.8, review=0.9)
+    assert "review is 0.9, report is 0.8" in str(caught.value)

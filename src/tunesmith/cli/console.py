@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from tunesmith.cli import failures
+from tunesmith.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -37,8 +38,9 @@ _LOG_WIDTH = 120
 class Console:
     """Prints for one command. Make it with :func:`session`."""
 
-    def __init__(self, *, json: bool = False) -> None:
-        self.json_mode = json
+    def __init__(self, *, json: bool = False, silent: bool = False) -> None:
+        self.json_mode = json and not silent
+        self._silent = silent
         self.answered = False
         """Whether the JSON document was written."""
         self._document_stream: TextIO = sys.stdout
@@ -48,6 +50,8 @@ class Console:
 
     def emit(self, event: events.AnyEvent) -> None:
         """Show an event: a heading, a note, a bar. This is the ``Emit`` to hand to a verb."""
+        if self._silent:
+            return
         if self._progress is None:
             from tunesmith.cli.progress import Progress
 
@@ -59,6 +63,8 @@ class Console:
         from rich.text import Text
 
         self.pause()
+        if self._silent:
+            return
         for item in renderables or ("",):
             plain = isinstance(item, str)
             self.out.print(Text(failures.clean(item)) if plain else item, soft_wrap=plain)
@@ -81,6 +87,8 @@ class Console:
         """Show an error (as the JSON document too, if none was written) and return its exit code."""
         self.pause()
         shown = failures.as_tunesmith_error(error)
+        if self._silent:
+            self.err.print(f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}:")
         if debugging():
             self.err.print(failures.as_traceback(error), markup=False, highlight=False, soft_wrap=True)
         self.err.print(failures.as_text(shown), soft_wrap=True)
@@ -95,15 +103,24 @@ class Console:
 
 
 @contextmanager
-def session(json: bool = False) -> Iterator[Console]:
+def session(json: bool = False, several: bool = False) -> Iterator[Console]:
     """The console of a command, and the border where exceptions become messages and exit codes.
+
+    Args:
+        json: stdout carries one JSON document.
+        several: the command can run in several processes at once; all but the first print errors of their own only.
 
     Raises:
         typer.Exit: with the exit code of whatever exception ended the block.
     """
-    console = Console(json=json)
+    others = os.environ.get("RANK", "0") != "0" and os.environ.get("WORLD_SIZE", "1") != "1"
+    console = Console(json=json, silent=others)
     stdout = sys.stdout
     try:
+        if not several and os.environ.get("WORLD_SIZE", "1") != "1":
+            if others:
+                raise typer.Exit
+            raise _one_process_only()
         if json:
             sys.stdout = sys.stderr  # a library that prints must not spoil the document
         yield console
@@ -117,6 +134,15 @@ def session(json: bool = False) -> Iterator[Console]:
     finally:
         console.pause()
         sys.stdout = stdout
+
+
+def _one_process_only() -> ConfigError:
+    return ConfigError(
+        f"several processes run this command (WORLD_SIZE={os.environ['WORLD_SIZE']})",
+        where="environment variable WORLD_SIZE",
+        rule="only `tunesmith train` shares its work among processes",
+        fix="start it once, without torchrun and with WORLD_SIZE unset",
+    )
 
 
 def to_json(value: Record | Mapping[str, object]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,9 +35,10 @@ def train(
     """Train what a config file says, judge it against its base, and register it.
 
     A run that was stopped goes on from its checkpoint. Exit code 1 when the tuned model is worse than its base.
+    Several processes share the work: torchrun --nproc-per-node 2 -m tunesmith train CONFIG.
     """
-    with session(json) as console:
-        from tunesmith import lifecycle
+    with session(json, several=True) as console, together():
+        from tunesmith import lifecycle, train
         from tunesmith.core.store import Workspace
 
         settings = lifecycle.load_settings(config, set or [])
@@ -45,14 +46,28 @@ def train(
             console.print(explanation(settings))
             console.result({"config": settings.as_dict(), "origins": dict(settings.origins)})
             return
-        lifecycle.claim_output(settings, fresh)
-        project = lifecycle.prepare(settings, Workspace.open(), console.emit)
+        with train.in_turn():
+            lifecycle.claim_output(settings, fresh)
+            project = lifecycle.prepare(settings, Workspace.open(), console.emit)
         with resumable(f"tunesmith train {config}" + "".join(f" --set {item}" for item in set or [])):
             outcome = lifecycle.run_to_verdict(project, fresh=fresh)
+        if outcome is None:
+            return
         console.print(*summary(outcome), "", *next_steps(outcome))
         console.result(document(outcome))
         if outcome.report.verdict == "worse":
             raise typer.Exit(1)
+
+
+def together() -> AbstractContextManager[None]:
+    """Meet the other processes of the run, where there are some."""
+    from tunesmith.core.ranks import place
+
+    if place().world == 1:
+        return nullcontext()
+    from tunesmith import train
+
+    return train.joined()
 
 
 @contextmanager

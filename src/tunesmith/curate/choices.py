@@ -7,6 +7,7 @@ import re
 
 from tunesmith.curate.keys import normalise
 
+_LINE = re.compile(r"^[ \t]*\(?([A-Za-z]|\d{1,2})[.):][ \t]+", re.MULTILINE)
 _MARK = re.compile(r"(?:^|(?<=\s))\(?([A-Za-z]|\d{1,2})[.):]\s+")
 _POINT = re.compile(r"^[ \t]*[-*•][ \t]+(.+)$", re.MULTILINE)
 _FIRST = {"A": ord("A"), "a": ord("a"), "1": 1}
@@ -17,7 +18,7 @@ def choice_key(question: str) -> int | None:
 
     Options are marked A) B) C), (a) (b), 1. 2., or stand on lines that begin with a dash or a point.
     """
-    found = _lettered(question) or _listed(question)
+    found = _lettered(question, _LINE) or _lettered(question, _MARK) or _listed(question)
     if found is None:
         return None
     stem, options = found
@@ -28,11 +29,11 @@ def choice_key(question: str) -> int | None:
     return int.from_bytes(digest.digest(), "big")
 
 
-def _lettered(question: str) -> tuple[str, list[str]] | None:
-    """Stem and options of the last row of marks that counts up from A, a or 1."""
+def _lettered(question: str, pattern: re.Pattern[str]) -> tuple[str, list[str]] | None:
+    """Stem and options of the longest row of marks that counts up from A, a or 1, the last of these."""
     marks: list[re.Match[str]] = []
     best: list[re.Match[str]] = []
-    for mark in _MARK.finditer(question):
+    for mark in pattern.finditer(question):
         label = mark.group(1)
         if marks and _value(label) == _value(marks[-1].group(1)) + 1:
             marks.append(mark)

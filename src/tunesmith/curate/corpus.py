@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import overload
 
 from tunesmith.core.records import Example, Message, Split
-from tunesmith.curate.keys import prompt_key, row_key
+from tunesmith.curate.keys import normalise, prompt_key, row_key
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,21 @@ class Row:
         """The last answer as text, its tool calls included; of a plain text, the text."""
         target = self.example.target
         return target.text if target.kind == "document" else said(target.message)
+
+    @cached_property
+    def asked(self) -> str:
+        """What the row asks, normalised: the turns before the answer without system messages; nothing for a text."""
+        return normalise("\n".join(said(turn) for turn in self.example.messages if turn.role != "system"))
+
+    @cached_property
+    def answered(self) -> str:
+        """The answer, normalised; of a plain text, the text."""
+        return normalise(self.answer)
+
+    @property
+    def whole(self) -> str:
+        """Question and answer, normalised, without system messages; of a plain text, the text."""
+        return f"{self.asked} {self.answered}".strip()
 
     @cached_property
     def prompt_key(self) -> str:

@@ -13,7 +13,7 @@ from tunesmith.core.records import Finding, Record
 from tunesmith.curate.corpus import Corpus, Row
 from tunesmith.curate.near import THRESHOLD, Cluster, Near, near_duplicates
 from tunesmith.curate.observe import Outcome, Setting, finding, places, put_aside
-from tunesmith.curate.texts import Texts, answered, whole
+from tunesmith.curate.texts import Texts
 
 COPIES = "exact duplicates"
 NEAR = "near duplicates"
@@ -42,7 +42,7 @@ class Copies:
         """Nothing about one row alone."""
         self._numbers[row.row_key].append(row.number)
         self._questions.add(row.prompt_key)
-        self._answers.add(hash(answered(row.example)))
+        self._answers.add(hash(row.answered))
         return ()
 
     def finish(self, corpus: Corpus, progress: Progress | None) -> Outcome:
@@ -85,7 +85,7 @@ class NearDuplicates:
         key = hash(row.row_key)
         if key not in self._seen:
             self._seen.add(key)
-            self._texts.append(whole(row.example))
+            self._texts.append(row.whole)
             self._numbers.append(row.number)
         return ()
 
@@ -113,7 +113,7 @@ def _near(corpus: Corpus, numbers: Sequence[int], found: Near, cluster: Cluster)
     """What hangs together; copies go aside where nothing but the wording of the question differs."""
     rows = [corpus[numbers[member]] for member in cluster.members]
     sources = [row.example.source for row in rows]
-    answers = {answered(row.example) for row in rows if not row.example.is_document}
+    answers = {row.answered for row in rows if not row.example.is_document}
     agree = len(answers) < 2
     spare = found.spare(cluster)[1] if agree else []
     aside = [corpus[numbers[member]].example.source for member in spare]

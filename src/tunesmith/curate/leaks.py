@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import overload
 
-from tunesmith.core.records import Example, Source
+from tunesmith.core.records import Source
 from tunesmith.curate.choices import choice_key
-from tunesmith.curate.corpus import said
+from tunesmith.curate.corpus import Row, said
 from tunesmith.curate.near import Tell, near_duplicates
 from tunesmith.curate.runs import COMMON, longest_runs
-from tunesmith.curate.texts import Texts, answered, asked
+from tunesmith.curate.texts import Texts
 
 LONG_RUN = 13
 """A run of so many words is hardly chance (Brown et al., 2020); one of eight may be."""
@@ -42,15 +42,28 @@ class Side:
     sources: list[Source] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
 
-    def add(self, example: Example, split: str) -> None:
-        """Add a row."""
-        self.questions.append(asked(example))
-        self.answers.append("" if example.is_document else answered(example))
+    def add(self, row: Row, split: str) -> None:
+        """Add a row; a plain text is all question."""
+        example = row.example
+        self.questions.append(row.answered if example.is_document else row.asked)
+        self.answers.append("" if example.is_document else row.answered)
         users = [said(turn) for turn in example.messages if turn.role != "system"]
         self.choices.append(choice_key("\n".join(users)) if users else None)
         self.splits.append(split)
         self.sources.append(example.source)
         self.ids.append(example.id)
+
+    def part(self, numbers: Iterable[int]) -> Side:
+        """Some of the rows."""
+        some = Side()
+        for i in numbers:
+            some.questions.append(self.questions[i])
+            some.answers.append(self.answers[i])
+            some.choices.append(self.choices[i])
+            some.splits.append(self.splits[i])
+            some.sources.append(self.sources[i])
+            some.ids.append(self.ids[i])
+        return some
 
     def __len__(self) -> int:
         return len(self.splits)
@@ -71,10 +84,15 @@ class Leak:
         return self.kind in ("verbatim", "options")
 
 
-def leaks(held: Side, others: Side, threshold: float, tell: Tell | None = None) -> tuple[dict[int, Leak], int]:
-    """Number of a held-out row → its strongest leak, and how many near duplicates were not compared."""
+def leaks(
+    held: Side, others: Side, threshold: float, tell: Tell | None = None, *, apart: bool = False
+) -> tuple[dict[int, Leak], int]:
+    """Number of a held-out row → its strongest leak, and how many near duplicates were not compared.
+
+    ``apart``: it is known already that no two questions of the two sides are near duplicates.
+    """
     found: dict[int, Leak] = {}
-    near, left = _near(held, others, threshold, tell)
+    near, left = ([], 0) if apart else _near(held, others, threshold, tell)
     for kind in (
         _equal(held, others),
         _reordered(held, others),

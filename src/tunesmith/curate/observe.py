@@ -61,6 +61,8 @@ class Setting:
     measured: Measured | None = None
     has_splits: bool = False
     """Whether files say which split their rows belong to."""
+    apart: bool = False
+    """Whether it is known that no question has a near duplicate in another split."""
 
 
 def finding(check: str, severity: Severity, message: str, example: Example, fix: str, **more: Any) -> Finding:

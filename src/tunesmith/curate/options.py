@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from tunesmith.core.records import Record
@@ -39,3 +41,21 @@ class Checks(Record):
     form: FormOptions = Field(default=FormOptions(), description="What every answer must look like.")
     style: StyleOptions = Field(default=StyleOptions(), description="When the style of the answers counts as mixed.")
     synthetic: SyntheticOptions = Field(default=SyntheticOptions(), description="Rows that a model made.")
+
+    def counted_from(self, folder: Path) -> Checks:
+        """The same options, with every path counted from a folder."""
+
+        def whole(path: str) -> str:
+            return str((folder / Path(path).expanduser()).absolute()) if path else path
+
+        against = tuple(map(whole, self.overlap.against))
+        changed = {
+            "like_production": {"production": whole(self.like_production.production)},
+            "overlap": {"against": against},
+            "semantic_duplicates": {"embedder": whole(self.semantic_duplicates.embedder)},
+        }
+        if isinstance(self.form.json_schema, str):
+            changed["form"] = {"json_schema": whole(self.form.json_schema)}
+        return Checks.model_validate(
+            {name: {**options, **changed.get(name, {})} for name, options in self.model_dump().items()}
+        )

@@ -24,13 +24,14 @@ from tunesmith.curate.vectors import closest, require_embedder, space_of
 OVERLAP = "rows in more than one split"
 CONTAMINATION = "training rows that give away held-out rows"
 
-_USUAL, _MANY = 0.2, 10
-"""What more than a fifth of the rows (and at least ten) have in common with training rows is the nature of the task."""
+_OFTEN, _MANY, _SAMPLE = 0.2, 10, 300
+"""What more than a fifth of the held-out rows (and at least ten) have in common with training rows is looked for in a
+sample of the training rows as well."""
 
 CLOSEST = 5
 """Training rows that are listed for a held-out row."""
 
-_ASKED, _SHOWN = 1000, 20
+_ASKED, _SHOWN = 300, 20
 """Held-out rows whose closest training rows are looked for, and how many of them are shown."""
 
 _FIX = "take the training rows out: the score flatters"
@@ -93,12 +94,14 @@ class Contamination:
         self._options = setting.options.overlap
         require_embedder(setting.options.semantic_duplicates.embedder)
         self._embedder = setting.options.semantic_duplicates.embedder
+        _require(self._options.against)
+        self._apart = setting.apart and setting.options.overlap.threshold >= THRESHOLD
         self._train, self._held = Side(), Side()
 
     def see(self, row: Row) -> Iterable[Finding]:
         """Nothing about one row alone."""
         split = row.example.split or "train"
-        (self._train if split == "train" else self._held).add(row.example, split)
+        (self._train if split == "train" else self._held).add(row, split)
         return ()
 
     def finish(self, corpus: Corpus, progress: Progress | None) -> Outcome:
@@ -112,15 +115,25 @@ class Contamination:
         left = 0
         for held, others in pairs:
             if len(held) and len(others):
-                found, more = leaks(held, others, self._options.threshold, progress)
+                apart = self._apart and held is self._held
+                found, more = leaks(held, others, self._options.threshold, progress, apart=apart)
                 left += more
-                findings += _findings(held, others, found)
+                usual = _usual(held, found, self._train, self._options.threshold)
+                findings += _findings(held, others, found, usual)
                 _count(figures, held, found)
         remark = f"; not compared: at most {left:,} pairs of questions of one mould" if left else ""
         if not self._embedder:
             remark += "; translations not checked (no embedder given)"
         figures["closest"] = _closest(self._train, [self._held, outside], self._embedder, progress)
         return Outcome(findings, remark=remark, figures=figures)
+
+
+def _require(paths: Iterable[str]) -> None:
+    """Refuse an evaluation file that cannot be opened, before anything slow is done."""
+    from tunesmith.curate.files import require_file
+
+    for path in paths:
+        require_file(path)
 
 
 def _read(paths: Iterable[str]) -> Side:
@@ -133,13 +146,14 @@ def _read(paths: Iterable[str]) -> Side:
 
     side = Side()
     for path in paths:
-        for example in read_file(path):
-            side.add(example, path)
+        for number, example in enumerate(read_file(path)):
+            side.add(Row(number, example), path)
     return side
 
 
-def _findings(held: Side, others: Side, found: Mapping[int, Leak]) -> Iterator[Finding]:
-    usual = _usual(held, found)
+def _findings(
+    held: Side, others: Side, found: Mapping[int, Leak], usual: Mapping[tuple[str, str], float]
+) -> Iterator[Finding]:
     for number, leak in sorted(found.items()):
         sources = [others.sources[row] for row in leak.rows]
         trained = [others.sources[row] for row in leak.rows if others.splits[row] == "train"]
@@ -147,7 +161,7 @@ def _findings(held: Side, others: Side, found: Mapping[int, Leak]) -> Iterator[F
         is_usual = (split, leak.kind) in usual
         weak = leak.kind == "short run" or is_usual
         where = "training" if trained else "what is held out"
-        more = f"; so it is with {usual[split, leak.kind]:.0%} of the {split} rows" if is_usual else ""
+        more = f"; so it is with {usual[split, leak.kind]:.0%} of the training rows" if is_usual else ""
         yield Finding(
             check=CONTAMINATION,
             severity="error" if leak.is_strong and trained else "info" if weak or not trained else "warning",
@@ -160,11 +174,22 @@ def _findings(held: Side, others: Side, found: Mapping[int, Leak]) -> Iterator[F
         )
 
 
-def _usual(held: Side, found: Mapping[int, Leak]) -> dict[tuple[str, str], float]:
-    """(split, kind) → share of the rows, where so many have it that the task rather than a leak must be the reason."""
+def _usual(held: Side, found: Mapping[int, Leak], train: Side, threshold: float) -> dict[tuple[str, str], float]:
+    """(split, kind) → share of training rows that other training rows give away in this way.
+
+    Only for kinds that are frequent among held-out rows, and about as frequent within the training rows: then the task
+    repeats itself, and a match is no sign of a leak.
+    """
     rows = Counter(held.splits)
     kinds = Counter((held.splits[number], leak.kind) for number, leak in found.items() if not leak.is_strong)
-    return {key: n / rows[key[0]] for key, n in kinds.items() if n >= _MANY and n > _USUAL * rows[key[0]]}
+    often = {key: n / rows[key[0]] for key, n in kinds.items() if n >= _MANY and n > _OFTEN * rows[key[0]]}
+    if not often:
+        return {}
+    order = sorted(range(len(train)), key=lambda number: rank(train.questions[number]))
+    sample, rest = train.part(order[:_SAMPLE]), train.part(order[_SAMPLE:] or order)
+    within = Counter(leak.kind for leak in leaks(sample, rest, threshold)[0].values())
+    shares = {kind: n / len(sample) for kind, n in within.items()}
+    return {key: shares[key[1]] for key, share in often.items() if shares.get(key[1], 0.0) >= share / 2}
 
 
 def _closest(train: Side, held: Sequence[Side], embedder: str, tell: Tell | None) -> dict[str, Any]:

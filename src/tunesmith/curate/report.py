@@ -81,7 +81,9 @@ def summarise(found: Examination, config: Config, findings: Sequence[Finding]) -
             for spec, rows in zip(config.datasets, found.rows, strict=True)
         ),
         rows=len(found.examples),
-        splits={name: splits[name] for name in ("train", "validation", "test")},
+        splits={
+            name: splits[name] for name in ("train", "validation", "test", *(["vault"] if splits["vault"] else []))
+        },
         tokens=found.inspection.tokens.model_dump() if found.inspection.tokens else None,
         unreadable=tuple(error.as_dict() for error in found.unreadable),
         checks=tuple(checks),

@@ -177,6 +177,7 @@ def examine(
         names = [Path(spec.path).name for spec in config.datasets]
         groups = [read.examples[start:end] for start, end in pairwise(read.ends)]
         shards = kept_rows(list(zip(names, groups, strict=True)), renderer, max_length, workspace, emit) or ()
+    assigned = place(read.examples, config, _ticks(emit, "splitting rows"))
     setting = Setting(
         options=config.checks,
         renderer=renderer,
@@ -185,8 +186,8 @@ def examine(
         context=context,
         measured=counted(shards) if shards else None,
         has_splits=True,
+        apart=assigned.apart,
     )
-    assigned = place(read.examples, config, _ticks(emit, "splitting rows"))
     placed = Placed(read.examples, assigned.splits)
     inspection = inspect(placed, setting, emit, training=training)
     lines, findings = check_sources(config, read.without_subject)

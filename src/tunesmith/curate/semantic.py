@@ -5,15 +5,16 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from tunesmith.core.errors import ConfigError
 from tunesmith.core.protocols import Progress
 from tunesmith.core.records import Finding, Record
 from tunesmith.curate.corpus import Corpus, Row
 from tunesmith.curate.keys import rank
 from tunesmith.curate.near import THRESHOLD, Measure
 from tunesmith.curate.observe import Outcome, Setting, finding, places
-from tunesmith.curate.texts import Texts, whole
+from tunesmith.curate.texts import Texts
 from tunesmith.curate.vectors import close_pairs, require_embedder, space_of
 
 SEMANTIC = "semantic duplicates"
@@ -32,6 +33,17 @@ class SemanticOptions(Record):
     report: float = Field(default=0.95, gt=0.5, le=1.0, description="Least cosine of rows that are reported.")
     review: float = Field(default=0.90, gt=0.5, le=1.0, description="Least cosine of rows that are worth a look.")
 
+    @model_validator(mode="after")
+    def _review_less_than_report(self) -> SemanticOptions:
+        if self.review > self.report:
+            raise ConfigError(
+                f"review is {self.review:g}, report is {self.report:g}",
+                where="checks.semantic_duplicates",
+                rule="what is worth a look begins at a lower cosine than what is reported",
+                fix="lower review, or raise report",
+            )
+        return self
+
 
 class SemanticDuplicates:
     """Rows whose question and answer together say about the same; near duplicates are the other check's business."""
@@ -46,7 +58,7 @@ class SemanticDuplicates:
     def see(self, row: Row) -> Iterable[Finding]:
         """Nothing about one row alone."""
         key = hash(row.row_key)
-        if key not in self._seen and (text := whole(row.example)):
+        if key not in self._seen and (text := row.whole):
             self._seen.add(key)
             self._texts.append(text)
             self._numbers.append(row.number)
@@ -60,7 +72,7 @@ class SemanticDuplicates:
         for i in order:
             texts.append(self._texts[i])
         space = space_of(texts, self._options.embedder, progress)
-        close = close_pairs(space, min(self._options.review, self._options.report))
+        close = close_pairs(space, self._options.review)
         measure = Measure(texts)
         pairs = [pair for pair in close.pairs if measure.of(*pair[:2]) < THRESHOLD]
         numbers = [self._numbers[i] for i in order]

@@ -35,6 +35,8 @@ class Assignment:
 
     splits: Sequence[Split]
     findings: tuple[Finding, ...] = ()
+    apart: bool = False
+    """Whether no question has a near duplicate in another split: all rows were split here, and none was too alike."""
 
 
 def assign(examples: Sequence[Example], config: Config) -> Sequence[Split]:
@@ -65,7 +67,8 @@ def place(examples: Sequence[Example], config: Config, tell: Tell | None = None)
     for example in examples:
         party = next(found) if example.split in (None, "train") else 0
         splits.append(example.split or sides[party])
-    return Assignment(splits, tuple(_one_mould(parties, len(loose))))
+    apart = len(loose) == len(examples) and not parties.loose and not parties.not_compared
+    return Assignment(splits, tuple(_one_mould(parties, len(loose))), apart)
 
 
 def _sides(

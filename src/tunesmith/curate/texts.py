@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import overload
 
-from tunesmith.core.records import Example, Record
+from tunesmith.core.records import Record
 from tunesmith.core.spool import Spool
-from tunesmith.curate.corpus import said
-from tunesmith.curate.keys import normalise
 
 
 class Line(Record):
@@ -41,25 +39,3 @@ class Texts(Sequence[str]):
 
     def __iter__(self) -> Iterator[str]:
         return (line.text for line in self._lines)
-
-
-def asked(example: Example) -> str:
-    """What a row asks, normalised: the turns before the answer without system messages; of a plain text, the text."""
-    target = example.target
-    if target.kind == "document":
-        return normalise(target.text)
-    return normalise("\n".join(said(turn) for turn in example.messages if turn.role != "system"))
-
-
-def answered(example: Example) -> str:
-    """What a row answers, normalised; of a plain text, the text."""
-    target = example.target
-    return normalise(target.text if target.kind == "document" else said(target.message))
-
-
-def whole(example: Example) -> str:
-    """Question and answer, normalised, without system messages; of a plain text, the text."""
-    target = example.target
-    if target.kind == "document":
-        return normalise(target.text)
-    return normalise("\n".join(said(turn) for turn in example.conversation if turn.role != "system"))

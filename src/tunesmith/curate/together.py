@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tunesmith.core.records import Example
-from tunesmith.curate.keys import prompt_key
+from tunesmith.curate.corpus import Row
 from tunesmith.curate.near import Tell, near_duplicates
-from tunesmith.curate.texts import Texts, asked
+from tunesmith.curate.texts import Texts
 
 LARGEST, FEW = 0.2, 5
 """A near-duplicate cluster with more than this share of the rows, and more than so many, is taken apart."""
@@ -31,6 +31,8 @@ class Together:
     """Rows whose near duplicates may stand on another side, because too many hang together."""
     largest: int = 0
     """Rows of the largest cluster that was taken apart."""
+    not_compared: int = 0
+    """Pairs of questions of one mould that were not compared, at most."""
 
 
 class _Union:
@@ -61,11 +63,12 @@ def together(examples: Sequence[Example], tell: Tell | None = None) -> Together:
     groups: dict[str, int] = {}
     texts, firm, question_of = Texts(), _Union(), array("q")
     rows = array("q")
-    for example in examples:
-        key = prompt_key(example)
+    for number, example in enumerate(examples):
+        row = Row(number, example)
+        key = row.prompt_key
         question = numbers.setdefault(key, len(numbers))
         if question == len(rows):
-            texts.append(asked(example))
+            texts.append(row.answered if example.is_document else row.asked)
             firm.grow()
             rows.append(0)
         rows[question] += 1
@@ -73,7 +76,8 @@ def together(examples: Sequence[Example], tell: Tell | None = None) -> Together:
         if example.group:
             firm.join(groups.setdefault(example.group, question), question)
     wide = _Union(firm.parent)
-    for cluster in near_duplicates(texts, tell=tell).clusters:
+    near = near_duplicates(texts, tell=tell)
+    for cluster in near.clusters:
         for member in cluster.members[1:]:
             wide.join(cluster.members[0], member)
     huge = _too_large(wide, firm, rows)
@@ -81,7 +85,8 @@ def together(examples: Sequence[Example], tell: Tell | None = None) -> Together:
     names = _names(party, numbers, groups)
     order = {root: i for i, root in enumerate(names)}
     of = array("q", (order[party[question]] for question in question_of))
-    return Together(of, list(names.values()), len(rows), sum(huge.values()), max(huge.values(), default=0))
+    loose, largest = sum(huge.values()), max(huge.values(), default=0)
+    return Together(of, list(names.values()), len(rows), loose, largest, near.not_compared)
 
 
 def _too_large(wide: _Union, firm: _Union, rows: Sequence[int]) -> dict[int, int]:

@@ -283,7 +283,7 @@ def closest(space: Space, ours: Sequence[int], theirs: Sequence[int], most: int 
     """For every text of ``ours``, the closest of ``theirs`` with their cosines, from the top."""
     import numpy as np
 
-    candidates = min(len(theirs), 4 * most)
+    candidates = min(len(theirs), 3 * most)
     there = np.asarray(theirs)
     result: list[list[tuple[int, float]]] = []
     for start in range(0, len(ours), 256):
@@ -292,10 +292,12 @@ def closest(space: Space, ours: Sequence[int], theirs: Sequence[int], most: int 
         which = np.zeros((len(mine), candidates), np.int64)
         for begin in range(0, len(there), 16_384):
             part = there[begin : begin + 16_384]
-            likeness = np.concatenate([best, space.vectors[mine] @ space.vectors[part].T], axis=1)
-            numbers = np.concatenate([which, np.broadcast_to(part, (len(mine), len(part)))], axis=1)
-            top = np.argsort(-likeness, axis=1, kind="stable")[:, :candidates]
-            best, which = np.take_along_axis(likeness, top, 1), np.take_along_axis(numbers, top, 1)
+            likeness = space.vectors[mine] @ space.vectors[part].T
+            few = np.argpartition(-likeness, min(candidates, len(part)) - 1, axis=1)[:, :candidates]
+            both = np.concatenate([best, np.take_along_axis(likeness, few, 1)], axis=1)
+            numbers = np.concatenate([which, part[few]], axis=1)
+            top = np.argsort(-both, axis=1, kind="stable")[:, :candidates]
+            best, which = np.take_along_axis(both, top, 1), np.take_along_axis(numbers, top, 1)
         pairs = np.stack([np.repeat(mine, candidates), which.ravel()], axis=1)
         cosines = space.cosines(pairs).reshape(which.shape)
         for numbers, values in zip(which.tolist(), cosines.tolist(), strict=True):

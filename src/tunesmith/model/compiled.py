@@ -79,7 +79,7 @@ def _in_training(plain: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _trial(base: Base, trainable: Trainable) -> tuple[Tensor, Tensor]:
-    """Hidden states of two random documents (T, W), and the gradients (P,) of a random direction of them; fp32."""
+    """Hidden states of two random documents (T, W), and all gradients in a row for a random direction of them; fp32."""
     state, training, routed = device.random_state(), base.model.training, base.router.training
     generator = torch.Generator().manual_seed(0)
     vocabulary = base.head.weight.shape[0]
@@ -87,12 +87,14 @@ def _trial(base: Base, trainable: Trainable) -> tuple[Tensor, Tensor]:
     trainable.begin()
     base.model.train()
     try:
-        layout, at = plan_layout(LENGTHS, base.device), positions(LENGTHS, base.device)
+        # A copy, as a step has: the compiler tells a view from a tensor of its own, and would compile again.
+        layout, at = plan_layout(LENGTHS, base.device), positions(LENGTHS, base.device).clone()
         hidden = base.hidden(tokens, at, layout)
-        hidden.backward(torch.randn(hidden.shape, generator=generator).to(hidden))
-        return hidden.detach().float(), trainable.grad.clone()
+        direction = torch.randn(hidden.shape, generator=generator).to(hidden)
+        weights = list(trainable.parameters.values())
+        found = torch.autograd.grad(hidden, weights, direction, allow_unused=True)
+        return hidden.detach().float(), torch.cat([g.flatten().float() for g in found if g is not None])
     finally:
-        trainable.grad.zero_()
         device.set_random_state(state)
         base.model.train(training)
         base.router.training = routed

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 from tunesmith.core.artifacts import Machine
+from tunesmith.core.ranks import place
 
 FORMATS: Mapping[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 """Number formats of a base, by the name that configs and cards use."""
@@ -50,10 +51,13 @@ def choose_threads() -> tuple[int, str]:
     An inherited ``OMP_NUM_THREADS`` is not obeyed: launchers set it to 1 without telling anybody, which halves the
     speed on two cores. ``TUNESMITH_THREADS`` is the way to ask for fewer.
     """
-    cores = usable_cores()
+    all_cores, processes = usable_cores(), place().local_world
+    cores = max(1, all_cores // processes)
     wanted = os.environ.get(THREADS_VARIABLE, "")
     if wanted.isdigit() and int(wanted) > 0:
         return int(wanted), f"{THREADS_VARIABLE}={wanted}"
+    if processes > 1:
+        return cores, f"{all_cores} usable cores for {processes} processes"
     every = f"all {cores} usable cores" if cores > 1 else "the one usable core"
     inherited = os.environ.get("OMP_NUM_THREADS", "")
     if inherited and inherited != str(cores):
@@ -166,11 +170,11 @@ def _status(name: str) -> int | None:
 
 
 def free_memory(where: torch.device | None = None) -> int:
-    """Bytes that can still be had on a device."""
+    """Bytes that can still be had on a device: of a GPU, or this process's share of the machine's."""
     if where is not None and where.type == "cuda":
         free, _ = torch.cuda.mem_get_info(where)
         return free + torch.cuda.memory_reserved(where) - torch.cuda.memory_allocated(where)
-    return available_memory()
+    return available_memory() // place().local_world
 
 
 def release_memory() -> None:
@@ -200,6 +204,11 @@ def set_random_state(state: tuple[torch.Tensor, torch.Tensor | None]) -> None:
         torch.cuda.set_rng_state(state[1])
 
 
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Random numbers of their own for each step and process, the same ones whenever the step is done."""
+    torch.manual_seed((seed * 1_000_003 + step) * 4099 + rank)
+
+
 def environment() -> dict[str, str]:
     """What a run record states about the machine and the libraries."""
     import safetensors
@@ -216,6 +225,7 @@ def environment() -> dict[str, str]:
         "platform": platform.platform(),
         "device": device_name(),
         "threads": str(threads),
+        "processes": str(place().world),
     }
 
 

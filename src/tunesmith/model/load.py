@@ -51,10 +51,10 @@ class Base:
 
     def __post_init__(self) -> None:
         body = body_of(self.model)
-        self._body = packed_body(body, self.way.carrier)
+        self.body = packed_body(body, self.way.carrier)
         if self.way.alone:
             embed = self.model.get_input_embeddings()  # type: ignore[operator]
-            self._body = Alone(body, embed, self.router, self.way.memory)
+            self.body = Alone(body, embed, self.router, self.way.memory)
 
     @property
     def head(self) -> Head:
@@ -75,8 +75,8 @@ class Base:
         """Last hidden states (T, W) of a packed row; tokens and position_ids (1, T) int64."""
         if self.router.virtual:
             embed = self.model.get_input_embeddings()  # type: ignore[operator]
-            return forward_with_virtual(self._body, embed, self.router, tokens, position_ids, layout)
-        return self._body(layout=layout, position_ids=position_ids, input_ids=tokens)
+            return forward_with_virtual(self.body, embed, self.router, tokens, position_ids, layout)
+        return self.body(layout=layout, position_ids=position_ids, input_ids=tokens)
 
     def logits(self, documents: list[list[int]]) -> list[Tensor]:
         """fp32 logits (length, V) of each document; without gradients, base or the routed adapter."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -25,6 +26,9 @@ from tunesmith.model.ia3 import IA3Spec
 from tunesmith.model.load import Base
 from tunesmith.model.lora import LoRASpec
 from tunesmith.model.virtual import VirtualSpec
+
+if TYPE_CHECKING:
+    from tunesmith.model.sharded import Shards
 
 Tensor = torch.Tensor
 TRAINING, TUNED = "<training>", "<tuned>"
@@ -65,6 +69,8 @@ class Trainable:
     parameters: dict[str, nn.Parameter] = field(default_factory=dict)
     share: bool = False
     """Whether a beginning that rows have in common may be computed once (`tunesmith.model.batch.pack`)."""
+    shards: Shards | None = None
+    """How the weights are divided over several processes; None where each holds them all."""
 
     @property
     def is_adapter(self) -> bool:
@@ -80,8 +86,23 @@ class Trainable:
             parts.append((parameter, group))
         return parts
 
+    @property
+    def sizes(self) -> list[int]:
+        """How many numbers of ``master`` belong to each of ``parameters``."""
+        if self.shards is not None:
+            return self.shards.sizes
+        return [parameter.numel() for parameter in self.parameters.values()]
+
+    def whole(self, local: Tensor, decayed: bool | None = None) -> Tensor:
+        """A flat buffer of all weights (or of a group's) as a checkpoint has it; see `tunesmith.model.sharded`."""
+        return local if self.shards is None else self.shards.whole(local, decayed)
+
+    def part(self, whole: Tensor, decayed: bool | None = None) -> Tensor:
+        """What this process holds of a checkpoint's buffer."""
+        return whole if self.shards is None else self.shards.part(whole, decayed)
+
     def load(self, master: Tensor) -> None:
-        """Take over weights (P,) of a checkpoint."""
+        """Take over this process's weights (P,), as `part` gives them of a checkpoint."""
         self.master.copy_(master)
         self.publish()
 
@@ -104,7 +125,7 @@ def train_adapter(kind: str, spec: Spec, base: Base, options: Options) -> Traina
     initial = spec.initial(base, torch.Generator().manual_seed(options.seed))
     # Stable: weights of one rate lie together, and otherwise in the order of the model.
     ordered = sorted(initial.items(), key=lambda item: spec.rate_of(item[0]))
-    master, grad, views = _flat([tensor.shape for _, tensor in ordered], base.device)
+    master, grad, views = flat_buffers([tensor.shape for _, tensor in ordered], base.device)
     weights = {name: _viewed(view, tensor) for (name, tensor), view in zip(ordered, views, strict=True)}
     spec.place(base, TRAINING, weights, training=True)
 
@@ -119,13 +140,13 @@ def train_adapter(kind: str, spec: Spec, base: Base, options: Options) -> Traina
         kind=kind,
         master=master,
         grad=grad,
-        groups=_groups([(p.numel(), True, spec.rate_of(name)) for name, p in weights.items()]),
+        groups=groups_of([(p.numel(), True, spec.rate_of(name)) for name, p in weights.items()]),
         publish=publish,
         write=lambda folder: write_adapter(folder, spec, weights, base, options.base_name),
         adapter=TUNED,
         begin=begin,
         parameters=weights,
-        share=not options.lora.dropout and not base.router.virtual and _shares(base),
+        share=not options.lora.dropout and not base.router.virtual and shares(base),
     )
 
 
@@ -139,7 +160,7 @@ def train_full(base: Base, options: Options) -> Trainable:
     dtype = FORMATS[options.master_dtype]
     if dtype == torch.bfloat16:
         _refuse_other_formats(base, ordered)
-    master, grad, views = _flat([p.shape for _, p in ordered], base.device, dtype)
+    master, grad, views = flat_buffers([p.shape for _, p in ordered], base.device, dtype)
     same = base.dtype == dtype
     for (value, gradient), (_, parameter) in zip(views, ordered, strict=True):
         value.copy_(parameter.detach())
@@ -161,13 +182,13 @@ def train_full(base: Base, options: Options) -> Trainable:
         kind="full",
         master=master,
         grad=grad,
-        groups=_groups([(p.numel(), p.dim() >= 2, 1.0) for _, p in ordered]),
+        groups=groups_of([(p.numel(), p.dim() >= 2, 1.0) for _, p in ordered]),
         publish=publish,
         write=lambda folder: write_model(base, folder),
         adapter="",
-        begin=lambda: None,
+        begin=publish,
         parameters=dict(ordered),
-        share=_shares(base),
+        share=shares(base),
     )
 
 
@@ -184,18 +205,25 @@ KINDS: Mapping[str, Callable[[Options], Spec]] = {
 
 def make_trainable(method: str, base: Base, options: Options) -> Trainable:
     """What ``method`` trains on this base; "qlora" wants a base that was loaded in 4 bits."""
+    if method == "full" and torch.distributed.is_available() and torch.distributed.is_initialized():
+        from tunesmith.model.sharded import train_sharded
+
+        return train_sharded(base)
     if method == "full":
         return train_full(base, options)
     return train_adapter(method, KINDS[method](options), base, options)
 
 
-def _shares(base: Base) -> bool:
-    """Packed, and without dropout, under which each document would draw its own."""
+def shares(base: Base) -> bool:
+    """Whether what rows begin with in common may be computed once.
+
+    Packed, and without dropout, under which each document would draw its own.
+    """
     drops = any(isinstance(module, nn.Dropout) and module.p > 0 for module in base.model.modules())
     return not base.way.alone and not drops
 
 
-def _groups(parts: Sequence[tuple[int, bool, float]]) -> list[Group]:
+def groups_of(parts: Sequence[tuple[int, bool, float]]) -> list[Group]:
     """Neighbouring weights (count, may be decayed, rate) with the same treatment joined."""
     groups, start = [], 0
     for (decayed, rate), same in groupby(parts, key=lambda part: part[1:]):
@@ -220,9 +248,10 @@ def _refuse_other_formats(base: Base, weights: Sequence[tuple[str, nn.Parameter]
         )
 
 
-def _flat(
+def flat_buffers(
     shapes: list[torch.Size], device: torch.device, dtype: torch.dtype = torch.float32
 ) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+    """Master weights (P,) in ``dtype`` and gradients (P,) in fp32, zero, and their views with the given shapes."""
     sizes = [math.prod(shape) for shape in shapes]
     master = torch.zeros(sum(sizes), dtype=dtype, device=device)
     grad = torch.zeros(sum(sizes), dtype=torch.float32, device=device)
@@ -252,9 +281,12 @@ def _drain(gradient: Tensor) -> Callable[[nn.Parameter], None]:
     return hook
 
 
-def write_model(base: Base, folder: Path) -> None:
-    """Save a base's present weights as a Hugging Face folder, with the tokenizer and settings that it came with."""
-    base.model.save_pretrained(folder)  # type: ignore[operator]
+def write_model(base: Base, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
+    """Save a base's present weights as a Hugging Face folder, with the tokenizer and settings that it came with.
+
+    ``weights`` are those of the model by name, where it cannot be asked for them.
+    """
+    base.model.save_pretrained(folder, state_dict=weights)  # type: ignore[operator]
     for path in [*base.folder.iterdir(), *base.folder.glob("additional_chat_templates/*.jinja")]:
         wanted = path.suffix in {".json", ".jinja", ".model"} and not path.name.endswith(".index.json")
         target = folder / path.relative_to(base.folder)

@@ -8,6 +8,7 @@ from tunesmith.train.config import AdapterConfig, Config, LoopConfig, refuse_for
 from tunesmith.train.order import parts_of
 from tunesmith.train.output import refuse_finished, weights_folder
 from tunesmith.train.parent import take_over
+from tunesmith.train.ranks import after_first, in_turn, joined, refuse_alone
 from tunesmith.train.schedule import auto_learning_rate
 from tunesmith.train.space import SweepConfig
 from tunesmith.train.subsets import KIND as SUBSET_TRAINING
@@ -30,13 +31,17 @@ __all__ = [
     "SubsetTraining",
     "SweepConfig",
     "Unit",
+    "after_first",
     "auto_learning_rate",
     "claim_sweep",
     "drawn",
     "finished",
+    "in_turn",
+    "joined",
     "nested",
     "parts_of",
     "plan",
+    "refuse_alone",
     "refuse_finished",
     "refuse_formats",
     "refuse_undeployable",

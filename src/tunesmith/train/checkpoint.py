@@ -3,6 +3,9 @@
 A checkpoint is a folder ``step-000123`` with ``state.safetensors`` (master weights, the optimiser's state, random
 generators), ``state.json`` (counters, losses, what the run was) and ``manifest.json``. Folders appear whole or not at
 all; a damaged one is refused by name and the one before it is used. The data order needs no state: see `order`.
+
+Where several processes train, the first one writes what all of them hold together, in the form of a single process; so
+a run goes on with any number of them. All have to call `save`.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from tunesmith.core import store
 from tunesmith.core.errors import ConfigError, CorruptArtifactError
 from tunesmith.core.events import Emit, Note
 from tunesmith.model.trainable import Trainable
+from tunesmith.train import ranks
 from tunesmith.train.loop import State
 from tunesmith.train.optimiser import Optimiser
 
@@ -42,12 +46,16 @@ def save(
         best: master weights (P,) of the best validation so far.
         identity: what the run is made of (config, data, base): a resume must match it.
     """
-    tensors: dict[str, Tensor] = {"master": trainable.master, "best": best, "rng": torch.get_rng_state()}
+    target = folder / f"step-{state.step:06d}"
+    tensors = {"master": trainable.whole(trainable.master), "best": trainable.whole(best), "rng": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors["rng_cuda"] = torch.cuda.get_rng_state()
     for index, values in optimiser.state_dict()["state"].items():
-        tensors.update({f"{name}.{index}": value for name, value in values.items()})
-    target = folder / f"step-{state.step:06d}"
+        group = trainable.groups[index]
+        for name, value in values.items():
+            tensors[f"{name}.{index}"] = value if name == "step" else trainable.whole(value, group.decayed)
+    if not ranks.first():
+        return target
     with store.staged_folder(target) as staged:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, staged / STATE)
         counters = {"state": asdict(state), "identity": dict(identity)}
@@ -88,10 +96,10 @@ def check_identity(checkpoint: Path, identity: Mapping[str, str]) -> None:
 
 
 def load(checkpoint: Path, trainable: Trainable, optimiser: Optimiser) -> tuple[State, Tensor]:
-    """Restore weights, optimiser, random generators; returns the counters and the best weights (P,)."""
+    """Restore weights, optimiser, random generators; returns the counters and this process's best weights (P,)."""
     counters = json.loads((checkpoint / COUNTERS).read_text(encoding="utf-8"))["state"]
     with safe_open(checkpoint / STATE, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors = {name: _mine(name, file.get_tensor(name), trainable) for name in file.keys()}  # noqa: SIM118
     trainable.load(tensors["master"])
     frame = optimiser.state_dict()
     frame["state"] = {}
@@ -103,6 +111,16 @@ def load(checkpoint: Path, trainable: Trainable, optimiser: Optimiser) -> tuple[
     if "rng_cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["rng_cuda"])
     return State.restored(counters), tensors["best"].to(trainable.master.device)
+
+
+def _mine(name: str, tensor: Tensor, trainable: Trainable) -> Tensor:
+    """What this process holds of a tensor of a checkpoint."""
+    kind, _, index = name.rpartition(".")
+    if name in ("master", "best"):
+        return trainable.part(tensor)
+    if kind and kind != "step":
+        return trainable.part(tensor, trainable.groups[int(index)].decayed)
+    return tensor
 
 
 def _folders(folder: Path) -> list[Path]:

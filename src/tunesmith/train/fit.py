@@ -6,8 +6,10 @@ memory for time (recompute, a quarter of the layers more each time), then offloa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tunesmith.core.errors import ConfigError, TrainingError
 from tunesmith.core.records import TokenizedExample
@@ -17,8 +19,9 @@ from tunesmith.model.batch import pack
 from tunesmith.model.load import Base
 from tunesmith.model.recompute import decoder_layers, set_recompute
 from tunesmith.model.trainable import Trainable
+from tunesmith.train import ranks
 from tunesmith.train.config import LoopConfig
-from tunesmith.train.loop import Loss, Plan, accumulate
+from tunesmith.train.loop import Loss, Plan, accumulate, refuse_hopeless
 from tunesmith.train.optimiser import moment_bytes
 
 ROOM = 0.95
@@ -102,7 +105,7 @@ def choose(
     sizes = lengths(rows)
     ordered = [rows[i] for i in sorted(range(len(rows)), key=lambda i: -sizes[i])[: plan.micro_batch]]
     later = later_bytes(trainable, plan.optim)
-    room = int(device.free_memory(base.device) * ROOM) - later
+    room = int(ranks.least(device.free_memory(base.device) * ROOM)) - later
     factor, least = 1.0, None
     for fit in candidates(plan.micro_batch, layers, base.device.type == "cuda", config):
         longest = ordered[: fit.micro_batch]
@@ -125,21 +128,38 @@ def choose(
 
 
 def measured(base: Base, trainable: Trainable, loss: Loss, rows: Sequence[TokenizedExample]) -> int | None:
-    """Bytes that a forward and backward pass of these rows takes at its peak; None when memory ran out."""
+    """Bytes that a forward and backward pass of these rows takes at its peak; None when memory ran out.
+
+    Several processes all run these rows, and get the largest answer.
+    """
     trainable.begin()
     base.model.train()
     before = device.used_memory(base.device)
     device.reset_peak_memory(base.device)
+    used = math.inf
     try:
         accumulate(base, loss, [pack(rows, base.device, trainable.share)])
     except (RuntimeError, MemoryError) as error:
-        if not device.is_out_of_memory(error):
-            raise
+        refuse_hopeless(trainable, error)
         device.release_memory()
-        return None
+    else:
+        used = max(0, device.peak_memory(base.device) - before)
     finally:
         trainable.grad.zero_()
-    return max(0, device.peak_memory(base.device) - before)
+    used = ranks.most(used)
+    return None if math.isinf(used) else int(used)
+
+
+def out_of_memory(error: MemoryError, checkpoints: Path) -> TrainingError:
+    """What to say when not even one row at a time fits in the middle of a run."""
+    written = "a checkpoint of the step before was written" if ranks.world() == 1 else "the last checkpoint stands"
+    return TrainingError(
+        f"memory ran out: {error}",
+        where=str(checkpoints),
+        rule=f"a row with its activations must fit; {written}",
+        fix="free memory, or set gradient_checkpointing: true, and run the same command again to go on; "
+        "or shorten the longest rows (max_length) and start again with --fresh",
+    )
 
 
 def _nothing_fits(tokens: int, needed: int, room: int, later: int) -> TrainingError:

@@ -13,14 +13,17 @@ from typing import Any, Literal
 
 import torch
 
+from tunesmith.core.errors import TrainingError
 from tunesmith.core.events import Noticed, RowLoss, Step, Validated
+from tunesmith.core.ranks import place
 from tunesmith.core.records import TokenizedExample
 from tunesmith.model import device
 from tunesmith.model.batch import Batch, pack
 from tunesmith.model.load import Base
 from tunesmith.model.trainable import Trainable
+from tunesmith.train import ranks
 from tunesmith.train.optimiser import Optimiser, make_adamw
-from tunesmith.train.order import Order, micro_batches
+from tunesmith.train.order import Order, dealt, micro_batches
 from tunesmith.train.row_losses import Collector
 from tunesmith.train.schedule import rate_at
 from tunesmith.train.watch import overfitting, refuse_divergence, spike_sentence
@@ -97,39 +100,52 @@ def make_optimiser(trainable: Trainable, plan: Plan) -> Optimiser:
 
 
 def accumulate(
-    base: Base, loss: Loss, batches: Sequence[Batch], collector: Collector | None = None
+    base: Base,
+    loss: Loss,
+    batches: Sequence[Batch],
+    collector: Collector | None = None,
+    total: float | None = None,
+    together: bool = False,
 ) -> tuple[float, int]:
     """Gradients of a global batch into ``trainable.grad``; mean loss per unit of target weight, and target tokens.
 
     Every micro-batch is divided by the total weight of all of them, so the split into micro-batches changes nothing.
-    ``collector`` gets the loss of every target.
+
+    Args:
+        collector: gets the loss of every target.
+        total: weight of the targets of all processes, where these batches are one's share.
+        together: run micro-batches without targets too, as the other processes wait for this one at every layer.
     """
-    total = sum(float(batch.weights.sum()) for batch in batches)
+    total = sum(float(batch.weights.sum()) for batch in batches) if total is None else total
     collector = collector or Collector()
     value, targets = 0.0, 0
     for batch in batches:
-        if batch.target_count == 0:
+        if batch.target_count == 0 and not together:
             collector.add(batch, batch.weights)
             continue
         micro_loss, losses = loss(base, batch)
         collector.add(batch, losses)
-        (micro_loss / total).backward()
-        value += float(micro_loss.detach()) / total
+        (micro_loss / (total or 1.0)).backward()
+        value += float(micro_loss.detach()) / (total or 1.0)
         targets += batch.target_count
     return value, targets
 
 
 def validation_loss(base: Base, trainable: Trainable, loss: Loss, rows: Sequence[TokenizedExample], size: int) -> float:
-    """Mean loss over all target tokens of the validation rows, in nats, through the inference path."""
+    """Mean loss over all target tokens of the validation rows, in nats, through the inference path.
+
+    Several processes divide the rows; all get the result.
+    """
     trainable.publish()
     base.model.eval()
     weighted, weight = 0.0, 0.0
     with torch.inference_mode():
-        for part in micro_batches(rows, size):
+        for part in micro_batches(rows, size)[place().rank :: ranks.world()]:
             batch = pack(part, base.device, trainable.share)
             base.router.segments = [(trainable.adapter, 0, batch.token_count)]
             weighted += float(loss(base, batch)[0])
             weight += float(batch.weights.sum())
+    weighted, weight = ranks.summed([weighted, weight])
     return weighted / weight
 
 
@@ -210,10 +226,14 @@ def _gradients(
     base: Base, trainable: Trainable, loss: Loss, chosen: Sequence[TokenizedExample], plan: Plan, state: State
 ) -> Generator[Noticed, None, _Work]:
     """The gradient of a step, with smaller and smaller micro-batches while memory runs out."""
+    if ranks.world() > 1:
+        device.seed_step(plan.order.seed, state.step, place().rank)
     generators = device.random_state()
     while True:
         size = state.micro_batch or plan.micro_batch
         work = _attempt(base, trainable, loss, chosen, size)
+        if ranks.world() > 1:
+            work = _joint(trainable, work, chosen, size)
         if work is not None:
             return work
         _forget(trainable)
@@ -236,14 +256,73 @@ def _attempt(
     try:
         trainable.begin()
         base.model.train()
-        batches = [pack(part, base.device, trainable.share) for part in micro_batches(chosen, size)]
-        value, targets = accumulate(base, loss, batches, collector)
+        batches = share_of(base, trainable, chosen, size)
+        total = target_weight(chosen) if ranks.world() > 1 else None
+        value, targets = accumulate(base, loss, batches, collector, total, together=trainable.shards is not None)
         tokens, computed = (sum(getattr(b, name) for b in batches) for name in ("document_tokens", "token_count"))
         return _Work(value, targets, tokens, computed, collector.rows())
     except (RuntimeError, MemoryError) as error:
-        if not device.is_out_of_memory(error):
-            raise
+        refuse_hopeless(trainable, error)
     return None
+
+
+def share_of(base: Base, trainable: Trainable, chosen: Sequence[TokenizedExample], size: int) -> list[Batch]:
+    """The micro-batches of a step that this process runs.
+
+    Where weights are divided, all processes run as many: one that has no row left runs the shortest without targets.
+    """
+    places = dealt([len(row.tokens) for row in chosen], size, ranks.world(), place().rank)
+    parts = [[chosen[i] for i in part] for part in places]
+    if trainable.shards is not None:
+        shortest = min(chosen, key=lambda row: len(row.tokens))
+        idle = shortest.model_copy(update={"weights": (0.0,) * len(shortest.tokens)})
+        parts = [part or [idle] for part in parts]
+    return [pack(part, base.device, trainable.share) for part in parts if part]
+
+
+def target_weight(rows: Sequence[TokenizedExample]) -> float:
+    """Total weight of the targets of rows; a first token is no target."""
+    return sum(sum(row.weights[1:]) for row in rows)
+
+
+def refuse_hopeless(trainable: Trainable, error: BaseException) -> None:
+    """Raise an error again, unless it says that memory ran out and a smaller try may follow.
+
+    Raises:
+        TrainingError: memory ran out, and the other processes are in the middle of a layer.
+    """
+    if not device.is_out_of_memory(error):
+        raise error
+    if trainable.shards is not None:
+        raise TrainingError(
+            f"memory ran out: {error}",
+            where=f"rank {place().rank} of {ranks.world()}",
+            rule="divided weights are needed by all processes at once, so none can try again alone",
+            fix="set gradient_checkpointing: true, or start more processes, and run the same command to go on from the "
+            "last checkpoint; or start again with --fresh and a smaller per_device_train_batch_size",
+        ) from error
+
+
+def _joint(trainable: Trainable, work: _Work | None, chosen: Sequence[TokenizedExample], size: int) -> _Work | None:
+    """What all processes did in a step, with the sum of their gradients; None when memory ran out in one of them."""
+    count = len(chosen)
+    numbers = [1.0] + [0.0] * (3 + 2 * count)
+    if work is not None:
+        numbers[:4] = [0.0, work.loss, work.targets, work.computed]
+        mine = dealt([len(row.tokens) for row in chosen], size, ranks.world(), place().rank)
+        for at, row in zip((i for part in mine for i in part), work.rows, strict=False):
+            numbers[4 + at], numbers[4 + count + at] = row.loss, row.tokens
+    failed, value, *rest = ranks.summed(numbers)
+    if failed:
+        return None
+    if trainable.shards is None:
+        ranks.add_up(trainable.grad)
+    targets, computed, losses = int(rest[0]), int(rest[1]), rest[2:]
+    tokens = sum(len(row.tokens) for row in chosen)  # without the row of a process that had none of its own
+    rows = tuple(
+        RowLoss(row=row.example_id, loss=losses[i], tokens=int(losses[count + i])) for i, row in enumerate(chosen)
+    )
+    return _Work(value, targets, tokens, computed, rows)
 
 
 def _forget(trainable: Trainable) -> None:
@@ -269,7 +348,7 @@ def _validation_due(state: State, plan: Plan) -> bool:
 
 
 def _step(trainable: Trainable, plan: Plan, optimiser: Optimiser, step: int) -> float:
-    norm = float(trainable.grad.norm())
+    norm = _norm(trainable)
     if norm > plan.max_grad_norm:
         trainable.grad.mul_(plan.max_grad_norm / norm)
     rate = rate_at(step, plan.total_steps, plan.learning_rate, plan.scheduler, plan.warmup_ratio)
@@ -278,9 +357,13 @@ def _step(trainable: Trainable, plan: Plan, optimiser: Optimiser, step: int) -> 
     if math.isfinite(norm):
         optimiser.step()
     trainable.grad.zero_()
-    if not trainable.is_adapter:
-        trainable.publish()
     return norm
+
+
+def _norm(trainable: Trainable) -> float:
+    """Norm of the whole gradient."""
+    norm = float(trainable.grad.norm())
+    return norm if trainable.shards is None else math.sqrt(ranks.summed([norm * norm])[0])
 
 
 def _validated(state: State, plan: Plan, validate: Callable[[], float]) -> Iterator[Noticed | Validated]:

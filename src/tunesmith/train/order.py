@@ -121,6 +121,19 @@ def _taken(part: Part, seed: str, epoch: int) -> list[int]:
     return sorted(taken)
 
 
+def dealt(lengths: Sequence[int], size: int, world: int, rank: int) -> list[list[int]]:
+    """The rows of a step that one of ``world`` processes takes, by place, in forward passes of at most ``size``.
+
+    Longer rows are dealt first, to and fro, so that processes have about as many tokens. All get the same number of
+    forward passes; where there are too few rows, the last ones are empty. One process takes all rows in their order.
+    """
+    rounds = math.ceil(math.ceil(len(lengths) / world) / size)
+    longest = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    seats = [*range(world), *reversed(range(world))]
+    mine = sorted(row for turn, row in enumerate(longest) if seats[turn % len(seats)] == rank)
+    return [mine[i * size : (i + 1) * size] for i in range(rounds)]
+
+
 def micro_batches(items: Sequence[T], size: int) -> list[Sequence[T]]:
     """The rows of a step in forward passes of at most ``size``."""
     return [items[i : i + size] for i in range(0, len(items), size)]

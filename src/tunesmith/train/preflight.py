@@ -15,16 +15,14 @@ from tunesmith.core.records import TokenizedExample
 from tunesmith.core.rows import lengths
 from tunesmith.model import device
 from tunesmith.model.adapted import linear_layers, shape_of
-from tunesmith.model.batch import pack
 from tunesmith.model.load import Base
 from tunesmith.model.recompute import decoder_layers
 from tunesmith.model.trainable import Trainable
-from tunesmith.train import mix
+from tunesmith.train import mix, ranks
 from tunesmith.train.config import LoopConfig
 from tunesmith.train.fit import Fit, checkpoint_bytes, choose, later_bytes
-from tunesmith.train.loop import Loss, Plan, accumulate, validation_loss
+from tunesmith.train.loop import Loss, Plan, accumulate, share_of, validation_loss
 from tunesmith.train.optimiser import update_passes
-from tunesmith.train.order import micro_batches
 
 SPREAD = 0.15
 """Half-width of the stated ranges, as a share."""
@@ -56,6 +54,8 @@ def estimate(
     config: LoopConfig,
 ) -> Estimate:
     """Time and memory of the whole run, from real forward and backward passes.
+
+    Several processes plan together and divide the timed steps, as the run does; memory is that of one of them.
 
     The longest possible micro-batch runs first, so that a run that does not fit fails now and not after an hour; where
     it does not fit as configured, smaller micro-batches, recompute and offload are tried. The model is left set to
@@ -97,7 +97,7 @@ def estimate(
         free_memory_bytes=free,
         earlier_peak_bytes=earlier,
         reload_bytes=reload_bytes(base),
-        gemm_flops=device.gemm_speed(base.device, base.dtype),
+        gemm_flops=device.gemm_speed(base.device, base.dtype) * ranks.world(),
         sets=sets,
     )
 
@@ -118,18 +118,19 @@ def _rates(
         base.model.train()
         begin = time.perf_counter()
         chosen = [rows[i] for i in plan.order.step(step)]
-        batches = [pack(part, base.device, trainable.share) for part in micro_batches(chosen, fit.micro_batch)]
-        accumulate(base, loss, batches)
+        batches = share_of(base, trainable, chosen, fit.micro_batch)
+        accumulate(base, loss, batches, together=trainable.shards is not None)
         device.synchronise(base.device)
-        seconds += time.perf_counter() - begin
+        seconds += ranks.most(time.perf_counter() - begin)
         tokens += sum(batch.document_tokens for batch in batches)
         computed += sum(batch.token_count for batch in batches)
         if seconds > TIMED_SECONDS:
             break
     update = update_passes(trainable, plan.optim) * device.fastest(lambda: float(trainable.grad.norm()), 3)
     trainable.grad.zero_()
+    tokens, computed = map(int, ranks.summed([tokens, computed]))
     begin = time.perf_counter()
-    part = validation[: fit.micro_batch]
+    part = validation[: fit.micro_batch * ranks.world()]
     validation_loss(base, trainable, loss, part, fit.micro_batch)
     each = (time.perf_counter() - begin) / sum(len(row.tokens) for row in part)
     return _Rates(seconds / tokens, update, each, computed / tokens)

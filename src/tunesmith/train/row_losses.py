@@ -16,6 +16,7 @@ import torch
 from tunesmith.core import store
 from tunesmith.core.events import RowLoss
 from tunesmith.model.batch import Batch
+from tunesmith.train import ranks
 
 Tensor = torch.Tensor
 FILE = "row_losses.jsonl"
@@ -44,13 +45,14 @@ class Collector:
 
 
 def write(folder: Path, step: int, rows: Sequence[RowLoss]) -> None:
-    """Append the rows of a step."""
-    store.append_lines(folder / FILE, [json.dumps({"step": step, **row.model_dump(mode="json")}) for row in rows])
+    """Append the rows of a step; the first of several processes does it for all."""
+    if ranks.first():
+        store.append_lines(folder / FILE, [json.dumps({"step": step, **row.model_dump(mode="json")}) for row in rows])
 
 
 def trim(path: Path, step: int) -> None:
     """Cut a log of JSON lines back to what was so after ``step``: what came later is going to happen again."""
-    if not path.exists():
+    if not ranks.first() or not path.exists():
         return
     kept, whole = [], path.read_text(encoding="utf-8").splitlines(keepends=True)
     for line in whole:

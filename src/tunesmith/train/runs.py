@@ -22,15 +22,15 @@ from tunesmith.model import device
 from tunesmith.model.adapters import adapter_digest
 from tunesmith.model.compiled import compile_layers
 from tunesmith.model.load import Base, fingerprint
-from tunesmith.model.lora import LoRASpec
 from tunesmith.model.recompute import set_recompute
 from tunesmith.model.resolve import CARD, TEMPLATE
-from tunesmith.model.trainable import Options, Trainable, make_trainable
-from tunesmith.train import checkpoint, mix, parent, preflight, row_losses, verify
+from tunesmith.model.trainable import Trainable, make_trainable
+from tunesmith.train import checkpoint, fit, mix, parent, preflight, ranks, row_losses, verify
 from tunesmith.train.config import AdapterConfig, Config, LoopConfig
 from tunesmith.train.generation import Measure, measure_answers
 from tunesmith.train.loop import Loss, Plan, State, make_optimiser, train, validation_loss
 from tunesmith.train.optimiser import Optimiser
+from tunesmith.train.options import options_of
 from tunesmith.train.order import Order, Part
 from tunesmith.train.output import RECORD, prepare_output, refuse_finished, weights_folder
 from tunesmith.train.sft import loss as sft_loss
@@ -84,6 +84,7 @@ class _Evidence:
 
     checks: list[Check]
     reload: verify.Reload | None = None
+    saved: bool = False
 
 
 @dataclass
@@ -161,7 +162,8 @@ def _refuse_failed(record: RunRecord, output: Path) -> None:
 def run(config: Config, adapter: AdapterConfig, rows: Rows, context: Context) -> RunRecord:
     """Train and write ``output_dir``: ``adapter/`` (or ``model/``) with the best weights, ``last/``, ``run.json``.
 
-    A stopped run goes on from its newest checkpoint and ends with the same bits; ``context.fresh`` starts over.
+    A stopped run goes on from its newest checkpoint and ends with the same bits; ``context.fresh`` starts over. Several
+    processes that have `ranks.joined` share the work; the first one writes, and all get the record.
 
     Args:
         config: with no "auto" left in ``learning_rate``.
@@ -177,20 +179,22 @@ def run(config: Config, adapter: AdapterConfig, rows: Rows, context: Context) ->
     output = context.output_dir
     refuse_finished(output, context.fresh)
     run_ = _begin(config, adapter, rows, context)
-    prepare_output(output, context.fresh)  # only now may an earlier run be removed: this one can begin
+    ranks.require_same(run_.identity())
+    if ranks.first():
+        prepare_output(output, context.fresh)  # only now may an earlier run be removed: this one can begin
+    ranks.after_first()
     _resume(run_, output / "checkpoints")
     _plan(run_)
     try:
         _train(run_)
-        record = _finish(run_)
+        _finish(run_)
     finally:
         set_recompute(context.base.model, 0)
         if run_.evidence.reload is not None:
             run_.evidence.reload.kill()
+    record = RunRecord.model_validate_json((output / RECORD).read_bytes())
     if record.outturn is not None:
         context.emit(Note(text=record.outturn.sentence))
-    store.write_text(output / RECORD, record.model_dump_json(indent=2) + "\n")
-    store.remove(output / "checkpoints")
     _refuse_failed(record, output)
     return record
 
@@ -241,7 +245,7 @@ def _begin(config: Config, adapter: AdapterConfig, rows: Rows, context: Context)
         )
     torch.manual_seed(config.seed)  # before the adapter is made, so that the seed fixes its first weights too
     base = context.base
-    trainable = make_trainable(config.method, base, _options(config, adapter))
+    trainable = make_trainable(config.method, base, options_of(config, adapter))
     if adapter.init_adapter:
         parent.begin_from(trainable, base, Path(adapter.init_adapter))
     if base.way.alone:
@@ -258,23 +262,6 @@ def _begin(config: Config, adapter: AdapterConfig, rows: Rows, context: Context)
     evidence = _Evidence(checks)
     return _Run(
         config, adapter, rows, context, trainable, planned, optimiser, State(), before.weights, before, evidence
-    )
-
-
-def _options(config: Config, adapter: AdapterConfig) -> Options:
-    lora = LoRASpec(
-        r=adapter.lora_r,
-        alpha=adapter.lora_alpha,
-        targets=adapter.lora_target_modules,
-        dropout=adapter.lora_dropout,
-        rank_stabilised=adapter.use_rslora,
-        rank_pattern=adapter.rank_pattern,
-        alpha_pattern=adapter.alpha_pattern,
-        magnitude=adapter.use_dora,
-        plus_ratio=adapter.loraplus_lr_ratio,
-    )
-    return Options(
-        lora, config.seed, config.model, adapter.num_virtual_tokens, adapter.bottleneck_size, config.master_dtype
     )
 
 
@@ -303,6 +290,7 @@ def make_plan(config: Config, rows: int, parts: tuple[Part, ...] = ()) -> Plan:
 def _resume(run_: _Run, folder: Path) -> None:
     """Go back to the newest checkpoint, and cut the logs back to it: what came later is going to happen again."""
     found = checkpoint.latest(folder, run_.context.emit)
+    ranks.require_same({"newest checkpoint": found.name if found else ""})
     if found is not None:
         checkpoint.check_identity(found, run_.identity())
         run_.state, run_.best = checkpoint.load(found, run_.trainable, run_.optimiser)
@@ -323,23 +311,19 @@ def _train(run_: _Run) -> None:
         try:
             for event in train(*arguments, context.sources):
                 _take(run_, event)
-                if requested and isinstance(event, Step):
+                if isinstance(event, Step) and ranks.most(len(requested)):
                     _save_checkpoint(run_)
+                    whose = requested[0] if requested else "a signal to another process"
                     raise Interrupted(
-                        f"stopped by {requested[0]} after step {state.step} of {run_.plan.total_steps}",
+                        f"stopped by {whose} after step {state.step} of {run_.plan.total_steps}",
                         where=str(context.output_dir / "checkpoints"),
                         rule="a checkpoint was written; the same command goes on from it",
                         fix="run the same `tunesmith train` command again to resume",
                     )
         except MemoryError as error:
-            _save_checkpoint(run_)
-            raise TrainingError(
-                f"memory ran out: {error}",
-                where=str(context.output_dir / "checkpoints"),
-                rule="a row with its activations must fit; a checkpoint of the step before was written",
-                fix="free memory, or set gradient_checkpointing: true, and run the same command again to go on; "
-                "or shorten the longest rows (max_length) and start again with --fresh",
-            ) from error
+            if ranks.world() == 1:  # the others may be elsewhere, and would never come to save theirs
+                _save_checkpoint(run_)
+            raise fit.out_of_memory(error, context.output_dir / "checkpoints") from error
 
 
 def _take(run_: _Run, event: Step | Validated | Noticed) -> None:
@@ -349,7 +333,7 @@ def _take(run_: _Run, event: Step | Validated | Noticed) -> None:
         row_losses.write(context.output_dir, event.step, event.row_losses)
         peak = device.peak_memory(context.base.device)
         event = event.model_copy(update={"utilisation": _utilisation(run_, event), "memory_bytes": peak})
-    if isinstance(event, Validated) and context.measure is not None and run_.planned is not None:
+    if isinstance(event, Validated) and context.measure is not None and run_.planned is not None and ranks.first():
         seconds = sum(run_.planned.seconds) / 2
         adapter, validations = run_.trainable.adapter, run_.planned.validations
         metrics = measure_answers(state, context.measure, context.loop, adapter, seconds, validations, context.emit)
@@ -372,30 +356,39 @@ def _utilisation(run_: _Run, event: Step) -> float:
 def _tell(context: Context, event: Step | Validated | Noticed | Saved) -> None:
     """An event goes to whoever listens, and into the run's folder; the losses of rows have a file of their own."""
     context.emit(event)
-    store.append_line(context.output_dir / EVENTS, event.model_dump_json(exclude={"row_losses"}))
+    if ranks.first():
+        store.append_line(context.output_dir / EVENTS, event.model_dump_json(exclude={"row_losses"}))
 
 
 def _save_checkpoint(run_: _Run) -> None:
     folder = run_.context.output_dir / "checkpoints"
     path = checkpoint.save(folder, run_.trainable, run_.optimiser, run_.state, run_.best, run_.identity())
+    ranks.after_first()
     _tell(run_.context, Saved(step=run_.state.step, path=str(path), what="checkpoint"))
 
 
 def _start_first_reload(run_: _Run) -> None:
     """After the first save: write the weights as they are and load them elsewhere while training goes on."""
-    if run_.evidence.reload is not None or any(check.name == "reload, first save" for check in run_.evidence.checks):
-        return
-    folder = _write(run_, "last")
-    context = run_.context
-    run_.evidence.reload = verify.Reload("reload, first save", folder, context.base, 1)
+    if not run_.evidence.saved:
+        run_.evidence.saved = True
+        folder = _write(run_, "last")
+        if ranks.first():
+            run_.evidence.reload = verify.Reload("reload, first save", folder, run_.context.base, 1)
 
 
 def _write(run_: _Run, name: str) -> Path:
-    """Save the present weights with card and manifest as ``output_dir/name``."""
+    """Save the present weights with card and manifest as ``output_dir/name``; all processes wait for the first."""
+    target = run_.context.output_dir / name
+    run_.trainable.publish()
+    if ranks.first():
+        _write_published(run_, target)
+    ranks.after_first()
+    return target
+
+
+def _write_published(run_: _Run, target: Path) -> None:
     context, trainable = run_.context, run_.trainable
     own_template = Path(context.chat_template)
-    trainable.publish()
-    target = context.output_dir / name
     card = AdapterCard(
         method=run_.config.method,
         task=run_.config.task,
@@ -416,7 +409,6 @@ def _write(run_: _Run, name: str) -> Path:
         card = card.model_copy(update={"files": files})
         store.write_text(staged / CARD, card.model_dump_json(indent=2) + "\n")
         store.write_manifest(staged)
-    return target
 
 
 def run_id(identity: Mapping[str, str]) -> str:
@@ -424,24 +416,33 @@ def run_id(identity: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _finish(run_: _Run) -> RunRecord:
-    context, trainable, base = run_.context, run_.trainable, run_.context.base
+def _finish(run_: _Run) -> None:
+    """Save the last weights and the best, prove that they are what was trained, and write the record."""
+    context, trainable = run_.context, run_.trainable
     if run_.evidence.reload is not None:
         run_.evidence.checks.append(run_.evidence.reload.check())
     last = _write(run_, "last")
     _tell(context, Saved(step=run_.state.step, path=str(last), what="last"))
     moved = verify.every_weight_moved(trainable, run_.before.weights, run_.state.step, run_.optimiser)
-    run_.evidence.checks.append(moved)
+    run_.evidence.checks += [moved, *verify.same_everywhere(trainable)]
     trainable.load(run_.best)
     best = _write(run_, weights_folder(run_.config.method))
     _tell(context, Saved(step=run_.state.best_step, path=str(best), what="best"))
-    tuned = verify.canaries(base, context.renderer, trainable.adapter)
+    if ranks.first():
+        _conclude(run_, best)
+    ranks.after_first()
+
+
+def _conclude(run_: _Run, best: Path) -> None:
+    context, base = run_.context, run_.context.base
+    tuned = verify.canaries(base, context.renderer, run_.trainable.adapter)
     run_.evidence.checks.append(verify.adapter_differs(run_.before.canaries, tuned))
     threads, _ = device.choose_threads()
     reload = verify.Reload("reload, last save", best, base, threads)
     run_.evidence.reload = reload
     run_.evidence.checks.append(reload.check())
-    return _record(run_, best)
+    store.write_text(context.output_dir / RECORD, _record(run_, best).model_dump_json(indent=2) + "\n")
+    store.remove(context.output_dir / "checkpoints")
 
 
 def _record(run_: _Run, best: Path) -> RunRecord:

@@ -5,6 +5,7 @@ Each is cheap, and each catches a way of training that gives a wrong model witho
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -23,6 +24,7 @@ from tunesmith.model.difference import NEUTRAL_TEXTS
 from tunesmith.model.load import Base
 from tunesmith.model.sample import answer_logprobs
 from tunesmith.model.trainable import Trainable
+from tunesmith.train import ranks
 from tunesmith.train.optimiser import Optimiser, reached
 
 Tensor = torch.Tensor
@@ -87,16 +89,17 @@ def packing_isolation(base: Base, rows: Sequence[TokenizedExample]) -> Check:
 
 
 def every_weight_moved(trainable: Trainable, before: Tensor, steps: int, optimiser: Optimiser) -> Check:
-    """No trained matrix is where it began, and every number is finite.
+    """No trained matrix is where it began, and every number is finite, in all processes together.
 
     Where the second of two matrices begins at zero, the first has no gradient in the first step; a run of one step is
     judged without it. In a short run at a low rate, chance may never have moved a small vector of bf16 weights; there
     it counts that it had a gradient.
     """
-    finite = bool(torch.isfinite(trainable.master).all())
-    sizes = [p.numel() for p in trainable.parameters.values()]
-    parts = zip(trainable.parameters, trainable.master.split(sizes), before.split(sizes), strict=True)
-    still = [name for name, now, then in parts if torch.equal(now, then)]
+    finite = ranks.most(not torch.isfinite(trainable.master).all()) == 0
+    sizes = trainable.sizes
+    parts = zip(trainable.master.split(sizes), before.split(sizes), strict=True)
+    moved = ranks.summed([not torch.equal(now, then) for now, then in parts])
+    still = [name for name, count in zip(trainable.parameters, moved, strict=True) if not count]
     if steps == 1:
         still = [name for name in still if not name.endswith((".lora_A.weight", ".down", ".down_bias"))]
     if still and trainable.master.dtype != torch.float32:
@@ -104,6 +107,14 @@ def every_weight_moved(trainable: Trainable, before: Tensor, steps: int, optimis
         still = [name for name in still if name not in tried]
     detail = f"{len(sizes) - len(still)} of {len(sizes)} tensors changed" + (f"; not: {still[0]}" if still else "")
     return Check(name="weights trained", passed=finite and not still, detail=detail if finite else "not finite")
+
+
+def same_everywhere(trainable: Trainable) -> list[Check]:
+    """Where each of several processes holds all trained weights: they hold the same ones."""
+    if ranks.world() == 1 or trainable.shards is not None:
+        return []
+    digest = hashlib.sha256(trainable.master.cpu().numpy().tobytes()).hexdigest()
+    return [Check(name="same weights", passed=ranks.same(digest), detail=f"compared in {ranks.world()} processes")]
 
 
 def adapter_differs(base_canaries: Sequence[Canary], tuned: Sequence[Canary]) -> Check:

@@ -96,7 +96,8 @@ def _document(
 
 def _splits(found: Examination) -> dict[str, int]:
     counts = Counter(str(example.split) for example in found.kept)
-    return {name: counts[name] for name in ("train", "validation", "test")}
+    names = ("train", "validation", "test", *(["vault"] if counts["vault"] else []))
+    return {name: counts[name] for name in names}
 
 
 def _report(found: Examination, findings: Sequence[Finding], asked: Request) -> Iterator[RenderableType]:
