@@ -76,12 +76,13 @@ def test_too_few_rows_or_seeds_is_cannot_tell() -> None:
     assert one.interval is None
 
 
+@pytest.mark.parametrize("seeds", [2, 3])
 @pytest.mark.parametrize("rows", [10, 60])
 @pytest.mark.parametrize("by_seed", [0.0, 0.005, 0.05])
-def test_chance_alone_says_more_in_at_most_5_percent(rows: int, by_seed: float) -> None:
-    rng = random.Random(f"{rows} {by_seed}")
+def test_chance_alone_says_more_in_at_most_5_percent(rows: int, by_seed: float, seeds: int) -> None:
+    rng = random.Random(f"{rows} {by_seed} {seeds}")
     times = 250
-    answers = [judge_growth(SHARES, simulated(lambda _: 1.0, rng, rows, 3, by_seed)).answer for _ in range(times)]
+    answers = [judge_growth(SHARES, simulated(lambda _: 1.0, rng, rows, seeds, by_seed)).answer for _ in range(times)]
     more = answers.count("more data will likely help")
     error = 2 * (0.05 * 0.95 / times) ** 0.5
     assert more / times <= 0.05 + error

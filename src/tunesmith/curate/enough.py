@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any, Literal
 
-from tunesmith.core.stats import SMALLEST_SAMPLE, Crossed, Interval, crossed, student_t
+from tunesmith.core.stats import SMALLEST_SAMPLE, Crossed, Interval, crossed
 
 Answer = Literal["more data will likely help", "flat", "cannot tell"]
 Losses = Sequence[Sequence[Sequence[float]]]
@@ -109,7 +109,7 @@ def _fall(before: Sequence[Sequence[float]], after: Sequence[Sequence[float]]) -
 def _expected(shares: Sequence[float], losses: Losses) -> Interval | None:
     """What the next step of the same ratio would give if gains shrink as they did: gain² / the gain before.
 
-    The interval is Student's on the logarithm, by the delta method over rows and seeds.
+    The interval is made on the logarithm, by the delta method over rows and seeds.
     """
     if len(shares) < 3 or not math.isclose(shares[-2] ** 2, shares[-1] * shares[-3], rel_tol=0.05):
         return None
@@ -121,8 +121,8 @@ def _expected(shares: Sequence[float], losses: Losses) -> Interval | None:
         [2 * b / after.mean - a / before.mean for a, b in zip(one, two, strict=True)]
         for one, two in zip(first, second, strict=True)
     ]
-    log = crossed(slopes)
-    reach = student_t(0.975, log.freedom) * log.error
+    log = crossed(slopes).interval()
+    reach = (log.high - log.low) / 2
     middle = after.mean**2 / before.mean
     return Interval(middle * math.exp(-reach), middle * math.exp(reach))
 
