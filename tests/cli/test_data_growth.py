@@ -79,7 +79,7 @@ def test_enough_from_config_to_page_and_again_without_training(
     page = (desk.folder / "run-enough" / "report.html").read_text(encoding="utf-8")
     assert found["sentence"] in page.replace("&#39;", "'")
     assert page.count("<circle") == 9
-    assert "No test row was read" in page
+    assert "The test rows took no part" in page
     assert "<script" not in page
     assert json.loads((desk.folder / "run-enough" / "enough.json").read_text())["answer"] == found["answer"]
     assert not desk.run.exists()
@@ -87,7 +87,7 @@ def test_enough_from_config_to_page_and_again_without_training(
     monkeypatch.setattr("tunesmith.train.subset_trial.train_on", lambda *_: pytest.fail("it trained again"))
     again = enough(desk, "--fractions", "0.25,0.5,1", "--seeds", 2)
     assert again.code == ran.code, again.err
-    assert "training 6 of 6: 100%" in again.err
+    assert "training 6 of 6: 100 %" in again.err
     assert "known already" in again.err
     assert found["sentence"] in plain(again.out)
     assert "share" in again.out

@@ -38,7 +38,7 @@ def test_a_slope_is_seen() -> None:
     assert growth.interval is not None
     assert growth.interval.low < 0.5 * (2**0.5 - 1) < growth.interval.high
     assert growth.sentence.startswith(
-        "More data will likely help: from 50% to 100% of the rows the validation loss fell"
+        "More data will likely help: from 50 % to 100 % of the rows the validation loss fell"
     )
     assert [point.share for point in growth.curve] == list(SHARES)
 
@@ -46,7 +46,7 @@ def test_a_slope_is_seen() -> None:
 def test_a_plateau_is_flat() -> None:
     growth = judged(lambda share: 1.5 if share >= 0.5 else 2.0, by_seed=0.002)
     assert growth.answer == "flat"
-    assert growth.sentence.startswith("Flat: from 50% to 100%")
+    assert growth.sentence.startswith("Flat: from 50 % to 100 %")
     assert "More rows like these will hardly help" in growth.sentence
     assert growth.expected is None
 
@@ -101,6 +101,19 @@ def test_the_interval_holds_the_truth() -> None:
     assert inside / times >= 0.92
     assert said > 0.9 * times
     assert expected / said >= 0.92
+
+
+def test_trainings_that_were_not_done_are_named() -> None:
+    found = simulated(lambda share: 1 + 0.5 * share**-0.5, random.Random(0))
+    assert "were not done" not in judge_growth(SHARES, found, still_falling=0.01).sentence
+    sentence = judge_growth(SHARES, found, still_falling=0.1).sentence
+    assert "But the trainings on 50 % were not done: their loss still fell by 0.1000 at the end" in sentence
+
+
+def test_no_guess_of_more_than_is_left() -> None:
+    growth = judged(lambda share: {0.25: 3.0, 0.5: 1.5, 1.0: 0.3}[share])
+    assert growth.answer == "more data will likely help"
+    assert growth.expected is None
 
 
 def test_no_guess_where_the_curve_does_not_flatten() -> None:

@@ -94,6 +94,7 @@ def test_a_training_gives_a_loss_for_every_validation_row_and_leaves_the_base_al
     assert len(first.losses) == len(rows.validation)
     assert first.rows == len(half)
     assert min(first.losses) <= first.loss <= max(first.losses)
+    assert first.still_falling > 0
     keys = {
         training.subset_key(project.config, project.adapter, rows, context, u, s) for u in (half, units) for s in (1, 2)
     }

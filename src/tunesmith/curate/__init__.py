@@ -23,7 +23,7 @@ from tunesmith.curate.config import Config, DataSet, Dataset, DatasetSpec, compa
 from tunesmith.curate.croissant import to_croissant
 from tunesmith.curate.demo import demo_rows, demo_schema
 from tunesmith.curate.diff import DataDiff, Difference, diff
-from tunesmith.curate.enough import MARGIN, Growth, judge_growth
+from tunesmith.curate.enough import MARGIN, Growth, judge_growth, percent
 from tunesmith.curate.history import chosen_entries, kept_by, repair, restore
 from tunesmith.curate.importing import SHAPES, Import, read_import, wanted
 from tunesmith.curate.lengths import TokenCounts
@@ -109,6 +109,7 @@ __all__ = [
     "kept_by",
     "measure_difficulty",
     "must_have_rows",
+    "percent",
     "place_rows",
     "proposed",
     "read",

@@ -68,13 +68,19 @@ class Growth:
         }
 
 
-def judge_growth(shares: Sequence[float], losses: Losses, margin: float = MARGIN) -> Growth:
+def percent(share: float) -> str:
+    """A share as people read it."""
+    return f"{100 * share:.3g} %"
+
+
+def judge_growth(shares: Sequence[float], losses: Losses, margin: float = MARGIN, still_falling: float = 0.0) -> Growth:
     """More data, flat, or cannot tell.
 
     Args:
         shares: of the training rows, ascending, the last one 1.
         losses: of the same validation rows at each share.
         margin: share of the loss that a gain must reach to matter.
+        still_falling: by how much the loss fell at the very end of the trainings on the second largest share.
     """
     seeds, rows = len(losses[-1]), len(losses[-1][0])
     curve = tuple(_point(share, found) for share, found in zip(shares, losses, strict=True))
@@ -86,6 +92,11 @@ def judge_growth(shares: Sequence[float], losses: Losses, margin: float = MARGIN
     answer = _answer(interval, least)
     expected = _expected(shares, losses) if answer == "more data will likely help" else None
     sentence = _sentence(answer, shares, last, least, expected)
+    if answer == "more data will likely help" and still_falling > least:
+        sentence += (
+            f" But the trainings on {percent(shares[-2])} were not done: their loss still fell by {still_falling:.4f} at "
+            "the end, so more epochs may give what more rows seem to give. Raise num_train_epochs and ask again."
+        )
     visible = last.smallest_visible()
     return Growth(answer, sentence, curve, rows, seeds, least, last.mean, interval, visible, expected)
 
@@ -109,6 +120,7 @@ def _fall(before: Sequence[Sequence[float]], after: Sequence[Sequence[float]]) -
 def _expected(shares: Sequence[float], losses: Losses) -> Interval | None:
     """What the next step of the same ratio would give if gains shrink as they did: gain² / the gain before.
 
+    None where the shares are not of one ratio, the gains do not shrink visibly, or more would be gained than is left.
     The interval is made on the logarithm, by the delta method over rows and seeds.
     """
     if len(shares) < 3 or not math.isclose(shares[-2] ** 2, shares[-1] * shares[-3], rel_tol=0.05):
@@ -124,7 +136,8 @@ def _expected(shares: Sequence[float], losses: Losses) -> Interval | None:
     log = crossed(slopes).interval()
     reach = (log.high - log.low) / 2
     middle = after.mean**2 / before.mean
-    return Interval(middle * math.exp(-reach), middle * math.exp(reach))
+    found = Interval(middle * math.exp(-reach), middle * math.exp(reach))
+    return found if found.high < fmean(fmean(row) for row in losses[-1]) else None
 
 
 def _too_few(rows: int, seeds: int) -> str:
@@ -138,7 +151,7 @@ def _too_few(rows: int, seeds: int) -> str:
 
 def _sentence(answer: Answer, shares: Sequence[float], last: Crossed, margin: float, expected: Interval | None) -> str:
     low, high = last.interval()
-    step = f"From {shares[-2]:.0%} to {shares[-1]:.0%} of the rows"
+    step = f"From {percent(shares[-2])} to {percent(shares[-1])} of the rows"
     found = f"the validation loss fell by {last.mean:.4f} (95 % interval {low:.4f} to {high:.4f}, {last.seeds} seeds)"
     if last.mean < 0:
         found = f"the validation loss rose by {-last.mean:.4f} (95 % interval {-high:.4f} to {-low:.4f})"

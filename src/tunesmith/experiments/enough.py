@@ -66,7 +66,8 @@ def enough(
     wanted = _wanted(bench, shares, seeds)
     done = bench.train(wanted)
     found = [done[i * seeds : (i + 1) * seeds] for i in range(len(shares))]
-    growth = curate.judge_growth(shares, [[one.losses for one in some] for some in found], margin)
+    falling = sum(one.still_falling for one in found[-2]) / seeds
+    growth = curate.judge_growth(shares, [[one.losses for one in some] for some in found], margin, falling)
     means = tuple(tuple(sum(one.losses) / len(one.losses) for one in some) for some in found)
     curve = Curve(growth, tuple(some[0].rows for some in found), means, bench.folder / "report.html")
     store.make_folder(bench.folder)
@@ -84,7 +85,7 @@ def _wanted(bench: Bench, shares: Sequence[float], seeds: int) -> list[Wanted]:
     wanted = []
     for share in shares:
         for seed in range(bench.seed, bench.seed + seeds):
-            wanted.append(Wanted(f"{share:.0%}", training.nested(bench.units, share, seed), seed))
+            wanted.append(Wanted(curate.percent(share), training.nested(bench.units, share, seed), seed))
     sizes = [len(one.units) for one in wanted[::seeds]]
     if len(set(sizes)) < len(sizes):
         raise ConfigError(

@@ -33,7 +33,7 @@ HEAD = """{% extends "frame" %}
 <h1>{{ headline }}</h1>
 <p class="lead">{{ sentence }}</p>
 <p class="soft">Judged on {{ judged }} validation rows under {{ seeds }} seeds, in nats per target token, lower is
-better. No test row was read.</p>
+better. The test rows took no part.</p>
 </section>
 """
 
@@ -105,7 +105,7 @@ def curve_page(growth: curate.Growth, rows: Sequence[int], losses: Sequence[Sequ
 
     shown = [
         {
-            "share": f"{point.share:.0%}",
+            "share": curate.percent(point.share),
             "rows": f"{count:,}",
             "loss": f"{point.loss:.4f}",
             "spread": f"{point.spread:.4f}",
@@ -200,13 +200,21 @@ def arms_page(comparison: curate.Comparison, model: str) -> str:
         "about": "Selection of rows",
         "model": model,
         "verdict": _mark("better" if best else ""),
-        "headline": f"Better than chance: {best}" if best else "No choice is visibly better than chance",
+        "headline": _headline(comparison),
         "sentence": comparison.sentence,
         "judged": comparison.validation_rows,
         "seeds": comparison.seeds,
         "rows": rows,
     }
     return fill(ARMS, values)
+
+
+def _headline(comparison: curate.Comparison) -> str:
+    if comparison.best:
+        return f"Better than chance: {comparison.best}"
+    if {arm.name for arm in comparison.arms} <= {"random", "all"}:
+        return "All rows against a random part of them"
+    return "No choice is visibly better than chance"
 
 
 def _bar(arm: curate.Arm, reach: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -62,7 +63,7 @@ def train_on(
         with stop_requests() as requested:
             run_ = _begin(mine, adapter, chosen, context)
             _fitted(run_)
-            losses, best = _follow(run_, requested)
+            losses, means = _follow(run_, requested)
     finally:
         take_off(context.base)
     return SubsetTraining(
@@ -71,21 +72,23 @@ def train_on(
         rows=len(units),
         steps=run_.state.step,
         seconds=time.perf_counter() - begin,
-        loss=best,
+        loss=min(means),
         losses=losses,
+        still_falling=max(0.0, means[-2] - means[-1]) if len(means) > 1 and means[-1] == min(means) else 0.0,
     )
 
 
-def _follow(run_: _Run, requested: list[str]) -> tuple[tuple[float, ...], float]:
-    """The rows' losses at the lowest validation loss, and that loss."""
-    best = float("inf")
+def _follow(run_: _Run, requested: list[str]) -> tuple[tuple[float, ...], list[float]]:
+    """The rows' losses at the lowest validation loss, and the loss of every validation."""
+    means: list[float] = []
     kept: tuple[float, ...] = ()
 
     def validate() -> float:
-        nonlocal best, kept
+        nonlocal kept
         losses, mean = row_losses(run_)
-        if mean < best:
-            best, kept = mean, losses
+        if mean < min(means, default=math.inf):
+            kept = losses
+        means.append(mean)
         return mean
 
     arguments = (run_.context.base, run_.trainable, run_.loss, run_.rows.train, run_.plan, run_.optimiser, run_.state)
@@ -105,7 +108,7 @@ def _follow(run_: _Run, requested: list[str]) -> tuple[tuple[float, ...], float]
             rule="a training that compares has a finite validation loss",
             fix="lower learning_rate, and see with `tunesmith train` whether it trains at all",
         )
-    return kept, best
+    return kept, means
 
 
 def row_losses(run_: _Run) -> tuple[tuple[float, ...], float]:

@@ -38,6 +38,8 @@ class SubsetTraining(Record):
     """Lowest validation loss, in nats per target token."""
     losses: tuple[float, ...]
     """Loss per target token of each validation row then, in order."""
+    still_falling: float = 0.0
+    """By how much the validation loss fell between the last two validations; 0 when the last was not the lowest."""
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,10 @@ def _table(curve: Curve) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
+    from tunesmith.curate import percent
+
     table = Table("share", "rows", "validation loss", "between seeds", box=None, pad_edge=False)
     for point, rows in zip(curve.growth.curve, curve.rows, strict=True):
-        cells = (f"{point.share:.0%}", f"{rows:,}", f"{point.loss:.4f}", f"± {point.spread:.4f}")
+        cells = (percent(point.share), f"{rows:,}", f"{point.loss:.4f}", f"± {point.spread:.4f}")
         table.add_row(*map(Text, cells))
     return table
