@@ -28,7 +28,9 @@ from tunesmith.curate.history import chosen_entries, kept_by, repair, restore
 from tunesmith.curate.importing import SHAPES, Import, read_import, wanted
 from tunesmith.curate.lengths import TokenCounts
 from tunesmith.curate.lineage import Lineage, keep_rows, trace
+from tunesmith.curate.options import Checks
 from tunesmith.curate.read import read, read_file, require_files
+from tunesmith.curate.redact import load_key, redact, without_personal
 from tunesmith.curate.repair import Decision, decide, proposed
 from tunesmith.curate.report import CurationReport, summarise, write_report
 from tunesmith.curate.run import Examination, content_digest, examine, run
@@ -48,6 +50,7 @@ __all__ = [
     "AuditDecision",
     "AuditResult",
     "CardNotes",
+    "Checks",
     "Cluster",
     "Config",
     "CurationReport",
@@ -88,6 +91,7 @@ __all__ = [
     "inspect",
     "keep_rows",
     "kept_by",
+    "load_key",
     "must_have_rows",
     "place_rows",
     "proposed",
@@ -96,6 +100,7 @@ __all__ = [
     "read_file",
     "read_import",
     "read_journal",
+    "redact",
     "refuse_overwriting",
     "repair",
     "reported",
@@ -111,6 +116,7 @@ __all__ = [
     "undecided",
     "version_of",
     "wanted",
+    "without_personal",
     "write_examples",
     "write_out",
     "write_report",
