@@ -49,6 +49,11 @@ BENCHMARKS = {
     "job": Benchmark("job:measure", "seconds of a whole tunesmith train on 400 rows (3 minutes)"),
     "install": Benchmark("install:measure", "packages and megabytes of a fresh installation"),
     "attention": Benchmark("attention:measure", "padded block against fused kernel at each length"),
+    "personal": Benchmark(
+        "personal:measure",
+        "search for personal data beside euredact, Presidio and deduce (10 minutes)",
+        by_default=False,
+    ),
     "quickstart": Benchmark("job:measure_quickstart", "minutes of tunesmith quickstart", by_default=False),
 }
 

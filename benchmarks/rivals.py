@@ -22,6 +22,9 @@ UNSLOTH_NEEDS = (
 )
 """What Unsloth's processor path imports; its own list adds 2 GB for graphics cards, and bounds that no index meets."""
 
+PERSONAL = ("euredact==0.7.0", "presidio-analyzer==2.2.366", "deduce==3.0.6")
+"""Searches for personal data; none needs torch."""
+
 CONSTRAINED = ("transformers", "peft", "tokenizers", "safetensors", "numpy", "huggingface_hub", "accelerate")
 
 
@@ -58,21 +61,32 @@ def unsloth_python() -> Path:
     return _environment("unsloth", UNSLOTH_NEEDS, alone=UNSLOTH)
 
 
-def _environment(name: str, requirements: tuple[str, ...], alone: tuple[str, ...] = ()) -> Path:
+def personal_python() -> Path:
+    """The Python that has the searches for personal data; its environment is made when it is not there.
+
+    Raises:
+        Unavailable: it cannot be made.
+    """
+    return _environment("personal", PERSONAL, torch="")
+
+
+def _environment(name: str, requirements: tuple[str, ...], alone: tuple[str, ...] = (), torch: str = TORCH) -> Path:
     """``alone``: packages whose own requirements are not followed; versions are shared with us where there are none."""
     place = folder() / name
     python, mark = place / "bin" / "python", place / ".installed"
-    wanted = "\n".join((TORCH, *requirements, *alone))
+    torches = (torch,) if torch else ()
+    wanted = "\n".join((*torches, *requirements, *alone))
     if mark.is_file() and mark.read_text(encoding="utf-8") == wanted:
         return python
     say(f"making the environment of {name} in {place} (once)")
     place.parent.mkdir(parents=True, exist_ok=True)
     run([sys.executable, "-m", "venv", "--clear", str(place)])
     constraints = place / "constraints.txt"
-    constraints.write_text("" if alone else "\n".join(_shared_versions()) + "\n", encoding="utf-8")
+    constraints.write_text("" if alone or not torches else "\n".join(_shared_versions()) + "\n", encoding="utf-8")
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    run([*pip, TORCH], env=dict(os.environ))
-    run([*pip, "--constraint", str(constraints), TORCH, *requirements], env=dict(os.environ))
+    if torches:
+        run([*pip, *torches], env=dict(os.environ))
+    run([*pip, "--constraint", str(constraints), *torches, *requirements], env=dict(os.environ))
     if alone:
         run([*pip, "--no-deps", *alone], env=dict(os.environ))
     mark.write_text(wanted, encoding="utf-8")

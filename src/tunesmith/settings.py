@@ -30,9 +30,9 @@ def with_whole_paths(settings: Settings, path: Path | None) -> Settings:
         if (whole := checks.counted_from(here)) != checks:
             settings = settings.resolve("checks", whole.model_dump(), "absolute path")
         specs = settings.stage("data", curate.Config).datasets
-        moved = [{**spec.model_dump(), "path": str(here / Path(spec.path).expanduser())} for spec in specs]
-        if moved != [spec.model_dump() for spec in specs]:
-            settings = settings.resolve("datasets", moved, reason)
+        files = [{**spec.model_dump(), "path": str(here / Path(spec.path).expanduser())} for spec in specs]
+        if files != [spec.model_dump() for spec in specs]:
+            settings = settings.resolve("datasets", files, reason)
     output = str(here / Path(config.output_dir).expanduser())
     if output != config.output_dir:
         settings = settings.resolve("output_dir", output, reason)

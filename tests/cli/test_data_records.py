@@ -124,3 +124,20 @@ def test_review_at_the_terminal_and_the_result(rows: Path) -> None:
 def test_a_limit_needs_a_result(rows: Path) -> None:
     ran = data(rows, "audit", "a.jsonl", "--max-error-rate", "0.1")
     assert (ran.code, "--max-error-rate needs a result" in ran.err) == (2, True)
+
+
+# ---------------------------------------------------------------- show --clusters
+
+
+def test_kinds_of_questions_with_a_row_of_each(tmp_path: Path) -> None:
+    kinds = ["when does parcel number {} arrive at the depot", "how do I reset password {} of the account"]
+    jsonl(tmp_path / "a.jsonl", *[pair(kinds[i % 3 == 0].format(i), "x") for i in range(90)])
+    found = data(tmp_path, "show", "a.jsonl", "--clusters", "--json").document["clusters"]
+    assert sum(cluster["share"] for cluster in found) == pytest.approx(1)
+    parcels = sum(cluster["share"] for cluster in found if "parcel" in cluster["question"])
+    assert parcels == pytest.approx(2 / 3)
+    ran = data(tmp_path, "show", "a.jsonl", "--clusters")
+    assert "a.jsonl:" in ran.out
+    assert "parcel" in ran.out
+    jsonl(tmp_path / "few.jsonl", pair("q", "a"))
+    assert "1 rows are too few for clusters" in data(tmp_path, "show", "few.jsonl", "--clusters").err

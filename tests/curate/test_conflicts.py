@@ -6,7 +6,7 @@ import pytest
 
 from tests.curate.helpers import example
 from tests.lab.look import look
-from tunesmith.curate.answers import difference
+from tunesmith.curate.answers import difference, wording
 from tunesmith.curate.conflicts import CONFLICTS, loose_key
 from tunesmith.curate.values import number_readings, quoted, values_in
 
@@ -29,6 +29,15 @@ from tunesmith.curate.values import number_readings, quoted, values_in
 def test_answers_that_say_the_same(one: str, other: str) -> None:
     assert difference(one, other) is None
     assert difference(other, one) is None
+
+
+def test_texts_with_little_in_common_are_told_from_others() -> None:
+    found = wording("Paris", "Lyon")
+    assert found is not None
+    assert (found.kind, found.certain) == ("wording", False)
+    assert wording("Paris", "It's Paris.") is None
+    assert wording("The parcel arrives tomorrow.", "The parcel will arrive tomorrow.") is None
+    assert wording("The parcel arrives tomorrow.", "The parcel will arrive tomorrow.", alike=90) is not None
 
 
 @pytest.mark.parametrize(
@@ -68,8 +77,8 @@ def test_answers_that_contradict_each_other(one: str, other: str, kind: str) -> 
     ],
 )
 def test_other_words_are_never_called_a_contradiction(one: str, other: str) -> None:
-    found = difference(one, other)
-    assert found is None or not found.certain
+    assert difference(one, other) is None
+    assert difference(other, one) is None
 
 
 def test_labels_are_compared_exactly() -> None:
@@ -151,3 +160,20 @@ def test_too_many_contradictions_stop_training_unless_they_are_waived() -> None:
     waived, _ = look(CONFLICTS, rows, conflicts={"waive": "prices changed in May"})
     assert waived[0].severity == "info"
     assert waived[0].message.endswith("waived: prices changed in May")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            "It is a cheap shop by the river. It is not family friendly.",
+            "By the river is a cheap shop for adults only.",
+        ),
+        ("It has 1 of 5 stars and low prices.", "Cheap food for less than 20 euros, with a bad rating."),
+        ("They sell coffee by the river.", "They sell coffee by the river, and children should not visit."),
+        ("The cup is not red. It is not big.", "The cup is not red and it is small."),
+    ],
+)
+def test_what_is_said_of_something_else_is_no_contradiction(one: str, other: str) -> None:
+    assert difference(one, other) is None
+    assert difference(other, one) is None

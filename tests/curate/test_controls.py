@@ -56,6 +56,14 @@ def test_a_token_inside_a_text_is_for_a_person_to_judge() -> None:
     assert found.action is None
 
 
+@pytest.mark.parametrize("token", ["<pad>", "<s>", "<unk>"])
+def test_what_may_be_a_placeholder_is_a_warning(token: str) -> None:
+    (found,) = look(CONTROL, [example("How do I copy?", f"cp file {token}")])[0]
+    assert (found.severity, found.action) == ("warning", None)
+    (found,) = look(CONTROL, [example("How do I copy?", f"{token} cp file [/INST]")])[0]
+    assert found.severity == "error"
+
+
 def test_plain_texts_are_looked_at_too() -> None:
     text = Example(messages=(), target=Document(text="one<|endoftext|>two"))
     (found,) = look(CONTROL, [text])[0]

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.curate.helpers import chat, error_of, jsonl, pair, write
 from tunesmith.core import fetch
 from tunesmith.core.errors import ConfigError, InputError, OfflineError
-from tunesmith.core.records import Example, Message, Reply, Source, ToolCall
+from tunesmith.core.records import Example, Message, Reply, Source, Synthetic, ToolCall
 from tunesmith.curate.config import DatasetSpec
 from tunesmith.curate.importing import read_import, wanted
 from tunesmith.curate.place import Place
@@ -26,6 +26,7 @@ from tunesmith.curate.read import read, read_file
 from tunesmith.curate.templates import parse
 from tunesmith.curate.written import write_examples
 
+MARKED = Synthetic(method="paraphrase", generator="m", parents=("0123456789abcdef",))
 words = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=12)
 turns = st.lists(st.tuples(words, words), min_size=1, max_size=3)
 
@@ -249,3 +250,18 @@ def test_packed_files_and_csv_cells(tmp_path: Path) -> None:
     write_examples(read_import(wanted(str(path), "auto", [], []))[1], tmp_path / "a.csv", "prompt-completion")
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
         assert list(csv.reader(file)) == [["system", "prompt", "completion", "tools"], ["", 'q,\n"x"', "a", ""]]
+
+
+def test_a_synthetic_row_keeps_its_mark_or_is_refused(tmp_path: Path) -> None:
+    mark = MARKED.model_dump(mode="json")
+    path = jsonl(tmp_path / "a.jsonl", {**pair("q", "a"), "synthetic": mark}, {"question": "x", **pair("r", "b")})
+    _, examples = read_import(wanted(path, "auto", ["prompt=prompt", "completion=completion"], []))
+    rows = list(examples)
+    assert [example.synthetic for example in rows] == [MARKED, None]
+    for shape in ("chat", "alpaca", "sharegpt", "prompt-completion"):
+        write_examples(rows, tmp_path / "b.jsonl", shape)
+        assert [example.synthetic for example in read_file(str(tmp_path / "b.jsonl"))] == [MARKED, None]
+    for kind in (".csv", ".parquet"):
+        assert (
+            "does not fit the shape" in error_of(lambda k=kind: write_examples(rows, tmp_path / f"b{k}", "chat")).what
+        )  # type: ignore[misc]

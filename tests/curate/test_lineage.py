@@ -123,6 +123,21 @@ def test_an_edited_record_is_followed_both_ways(tmp_path: Path, workspace: Works
     assert ([hit.state for hit in gone.versions], gone.runs) == (["in quarantine"], ())
 
 
+def test_what_a_model_made_of_a_record_is_found_with_it(tmp_path: Path, workspace: Workspace) -> None:
+    data = dataset(rows(tmp_path / "a.jsonl"))
+    parent, other = data.examples[0], data.examples[1]
+    mark = {"method": "paraphrase", "parents": [parent.id]}
+    made = [{**pair(f"made {i}", "x"), "customer": "", "synthetic": mark} for i in range(3)]
+    people = [{**pair(f"new {i}", "y"), "customer": ""} for i in range(60)]
+    planted("two", dataset(jsonl(tmp_path / "b.jsonl", *made, *people)), workspace)
+    assert {hit.run_id for hit in trace(parent.id, workspace).runs} == {"two"}, "it is known by its children alone"
+    planted("one", data, workspace)
+    found = trace(parent.id, workspace)
+    assert len(found.records) == 4
+    assert [hit.run_id for hit in found.runs] == ["two", "two", "two", "one"]
+    assert [hit.run_id for hit in trace(other.id, workspace).runs] == ["one"]
+
+
 def test_digits_that_fit_several_records_are_refused(tmp_path: Path, workspace: Workspace) -> None:
     path = jsonl(tmp_path / "a.jsonl", *[pair(f"q{i}", "x") for i in range(3)])
     finding = Finding(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 
-from tests.lab.look import look
+from tests.lab.look import look, real
 from tunesmith.core.records import Finding
 from tunesmith.curate.conflicts import CONFLICTS
 from tunesmith.curate.lab.contradictions import contradict_json, contradict_text
-from tunesmith.curate.lab.planted import measured
+from tunesmith.curate.lab.planted import measured, row
 from tunesmith.curate.lab.shop import order_rows, text_rows
 
 
@@ -39,3 +39,14 @@ def test_rows_without_contradictions_raise_no_alarm() -> None:
         findings, outcome = look(CONFLICTS, rows)
         assert findings == []
         assert outcome.figures["rate"] == 0
+
+
+def test_several_texts_of_one_meaning_are_rarely_called_contradictory() -> None:
+    """Restaurant texts: crowd workers told the same facts in several ways, and now and then wrongly."""
+    for field, limit in (("mr", 0.02), ("orig_mr", 0.05)):
+        raw = [item for name in ("train", "dev") for item in real(f"e2e-restaurants/{name}.jsonl.gz")]
+        rows = [row(item[field], item["text"], i) for i, item in enumerate(raw)]
+        findings, outcome = look(CONFLICTS, rows)
+        assert outcome.figures["asked_more_than_once"] > 500
+        assert outcome.figures["rate"] <= limit
+        assert any(found.severity == "error" for found in findings) is (field == "orig_mr")

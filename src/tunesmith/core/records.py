@@ -251,9 +251,13 @@ Severity = Literal["error", "warning", "info"]
 
 
 class Edit(Record):
-    """Characters ``start``..``end`` (half open) of the text of one turn become ``text``; a plain text is turn 0."""
+    """Characters ``start``..``end`` (half open) of the text of one turn become ``text``; a plain text is turn 0.
+
+    ``call``: the place of a tool call in the turn; its arguments are changed then, not what the turn says.
+    """
 
     turn: int = Field(ge=0)
+    call: int | None = Field(default=None, ge=0)
     start: int = Field(ge=0)
     end: int = Field(ge=0)
     text: str

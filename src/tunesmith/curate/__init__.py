@@ -19,6 +19,7 @@ from tunesmith.curate.audit_page import audit_page
 from tunesmith.curate.card import CardNotes, DataCard, describe, reported
 from tunesmith.curate.card_page import MISSING, to_markdown
 from tunesmith.curate.checks import Inspection, inspect
+from tunesmith.curate.clusters import Cluster, question_clusters
 from tunesmith.curate.config import Config, DataSet, Dataset, DatasetSpec, compared_with
 from tunesmith.curate.croissant import to_croissant
 from tunesmith.curate.demo import demo_rows, demo_schema
@@ -28,7 +29,9 @@ from tunesmith.curate.history import chosen_entries, kept_by, repair, restore
 from tunesmith.curate.importing import SHAPES, Import, read_import, wanted
 from tunesmith.curate.lengths import TokenCounts
 from tunesmith.curate.lineage import Lineage, keep_rows, trace
+from tunesmith.curate.options import Checks
 from tunesmith.curate.read import read, read_file, require_files
+from tunesmith.curate.redact import load_key, redact, without_personal
 from tunesmith.curate.repair import Decision, decide, proposed
 from tunesmith.curate.report import CurationReport, summarise, write_report
 from tunesmith.curate.run import Examination, content_digest, examine, run
@@ -61,6 +64,8 @@ __all__ = [
     "AuditDecision",
     "AuditResult",
     "CardNotes",
+    "Checks",
+    "Cluster",
     "Comparison",
     "Config",
     "CurationReport",
@@ -107,15 +112,18 @@ __all__ = [
     "judge_growth",
     "keep_rows",
     "kept_by",
+    "load_key",
     "measure_difficulty",
     "must_have_rows",
     "percent",
     "place_rows",
     "proposed",
+    "question_clusters",
     "read",
     "read_file",
     "read_import",
     "read_journal",
+    "redact",
     "refuse_overwriting",
     "repair",
     "reported",
@@ -131,6 +139,7 @@ __all__ = [
     "undecided",
     "version_of",
     "wanted",
+    "without_personal",
     "write_examples",
     "write_out",
     "write_report",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,17 +44,48 @@ def amended(fields: Mapping[str, Any], shape: str, example: Example, edits: Sequ
     cells = _cells(row, shape, place)
     if len(cells) == len(turns) - 1:
         cells.insert(0, [(("system",), turns[0])])
-    for turn in sorted({edit.turn for edit in edits}):
-        wanted = sorted((edit for edit in edits if edit.turn == turn), key=lambda edit: edit.start)
-        if not 0 <= turn < len(turns) or any(not 0 <= e.start <= e.end <= len(turns[turn]) for e in wanted):
+    for turn, call in sorted({(edit.turn, -1 if edit.call is None else edit.call) for edit in edits}):
+        wanted = sorted((e for e in edits if e.turn == turn and e.call == (None if call < 0 else call)), key=_start)
+        text = _text_at(example, turns, turn, call)
+        if text is None or any(not 0 <= e.start <= e.end <= len(text) for e in wanted):
             raise place.error(
                 f"an edit does not fit: turn {turn + 1} has no such characters",
+                code="edit-outside",
                 rule="an edit replaces characters that are there",
                 fix="check the file again: the findings belong to another version of it",
             )
-        for path, text in _changed(cells[turn], wanted):
-            _put(row, path, text)
+        if call >= 0:
+            _put_arguments(row, cells[turn][0][0][:-1], call, replace(text, wanted))
+            continue
+        for path, changed in _changed(cells[turn], wanted):
+            _put(row, path, changed)
     return row
+
+
+def _start(edit: Edit) -> int:
+    return edit.start
+
+
+def _text_at(example: Example, turns: Sequence[str], turn: int, call: int) -> str | None:
+    """What a turn says, or the arguments of one of its tool calls; None where there is no such place."""
+    if not 0 <= turn < len(turns):
+        return None
+    if call < 0:
+        return turns[turn]
+    calls = example.conversation[turn].tool_calls if example.conversation else ()
+    return calls[call].arguments if call < len(calls) else None
+
+
+def _put_arguments(row: Any, path: Path, number: int, arguments: str) -> None:
+    """Change the arguments of a tool call, which may stand as text or as an object, also inside of JSON text."""
+    for step in path:
+        row = row[step]
+    name = "value" if row.get("from") in ("function_call", "tool_call") else "tool_calls"
+    made = json.loads(row[name]) if isinstance(row[name], str) else row[name]
+    call = made if name == "value" else made[number]
+    holder = call.get("function", call)
+    holder["arguments"] = arguments if isinstance(holder.get("arguments"), str) else json.loads(arguments)
+    row[name] = json.dumps(made, ensure_ascii=False) if isinstance(row[name], str) else made
 
 
 def rebuilt(fields: Mapping[str, Any], shape: str, example: Example) -> Example:
@@ -105,7 +137,7 @@ def _cells(row: Mapping[str, Any], shape: str, place: Place) -> list[list[Cell]]
 
 
 def _turns(turns: Sequence[Mapping[str, Any]], path: Path, place: Place) -> list[list[Cell]]:
-    return [[((*path, i, _text_key(turn)), _text_of(turn[_text_key(turn)], place))] for i, turn in enumerate(turns)]
+    return [[((*path, i, _text_key(turn)), _text_of(turn.get(_text_key(turn)), place))] for i, turn in enumerate(turns)]
 
 
 def _text_key(turn: Mapping[str, Any]) -> str:

@@ -10,19 +10,24 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from itertools import product
 from typing import Any
 
 from tunesmith.curate.keys import normalise
-from tunesmith.curate.values import listed, missing, number_readings, quoted, values_in, word_set
+from tunesmith.curate.values import Value, listed, missing, number_readings, quoted, values_in, word_set
 
 ALIKE = 40.0
 """chrF below which two texts count as different. Source: requirement of the data checks; configurable."""
 
-SAME_WORDS = 0.6
-"""Share of content words that two sentences have in common when only a "not" tells them apart."""
+SAME_WORDS = 0.4
+"""Share of content words that two texts have in common when one negates the other."""
+
+_NEAR = 30
+"""Characters before and after a number that say what it is about."""
+_CURRENCIES = {"€": "euro", "$": "dollar", "£": "pound"}
 
 _FENCE = re.compile(r"^\s*```[\w-]*\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
@@ -49,7 +54,7 @@ _FILLERS = word_set(
     "a an the is are was were be been do does did will would has have had to of in on at for by with it its this that "
     "you your we our they their i he she and or so as de het een is zijn was en of op te van voor met dat dit die er "
     "je u uw wij ons ze der die das ein eine einen ist sind war und oder zu von mit für im am es sie wir ihr le la les "
-    "un une des est sont et ou à de du en pour avec il elle vous nous ne n"
+    "un une ce ça cela des est sont et ou à de du en pour avec il elle vous nous ne n"
 )
 
 
@@ -62,6 +67,7 @@ class Difference:
     certain: bool
 
 
+@lru_cache(maxsize=256)
 def canonical(answer: str) -> tuple[str, Any]:
     """``("json", value)`` for an object or a list, in one form; else ``("text", normalised text)``."""
     value = parsed(answer)
@@ -81,14 +87,13 @@ def parsed(answer: str) -> dict[str, Any] | list[Any] | None:
     return value if isinstance(value, dict | list) else None
 
 
-def difference(one: str, other: str, *, labels: bool = False, alike: float = ALIKE) -> Difference | None:
-    """How two answers to one question differ; None when they say the same.
+def difference(one: str, other: str, *, labels: bool = False) -> Difference | None:
+    """How two answers to one question contradict each other; None when they do not.
 
     Args:
         one: an answer.
         other: another answer.
         labels: the answers are labels, so that any other word is another answer.
-        alike: chrF (0 to 100) from which two texts count as the same.
     """
     (kind, a), (other_kind, b) = canonical(one), canonical(other)
     if kind == other_kind and a == b:
@@ -100,7 +105,24 @@ def difference(one: str, other: str, *, labels: bool = False, alike: float = ALI
         return Difference("form", "one answer is JSON, the other is text", certain=True)
     if labels:
         return Difference("label", f"{quoted(one)} ≠ {quoted(other)}", certain=True)
-    return _text_difference(one, other, alike)
+    return _starts_differ(one, other) or _values_disagree(one, other) or _polarity(one, other)
+
+
+def wording(one: str, other: str, alike: float = ALIKE) -> Difference | None:
+    """Whether two texts that do not contradict each other have so little in common that they may mean other things.
+
+    Args:
+        one: an answer.
+        other: another answer.
+        alike: chrF (0 to 100) from which two texts count as the same.
+    """
+    words, others = set(_words(one)), set(_words(other))
+    if max(len(words), len(others)) <= 3 and (words <= others or others <= words):
+        return None
+    score = _chrf(one, other)
+    return (
+        Difference("wording", f"the texts have little in common (chrF {score:.0f})", False) if score < alike else None
+    )
 
 
 def differing(one: Any, other: Any, path: str = "$") -> Iterator[tuple[str, str, str]]:
@@ -155,19 +177,10 @@ def _plain_text(text: str) -> str:
 # ---------------------------------------------------------------- running text
 
 
-def _text_difference(one: str, other: str, alike: float) -> Difference | None:
+def _starts_differ(one: str, other: str) -> Difference | None:
     first, second = _starts(one), _starts(other)
     if first and second and first != second:
         return Difference("yes or no", f"one says {first}, the other says {second}", certain=True)
-    disagreement = _values_disagree(one, other) or _polarity(one, other)
-    if disagreement:
-        return disagreement
-    words, others = set(_words(one)), set(_words(other))
-    if max(len(words), len(others)) <= 3 and (words <= others or others <= words):
-        return None
-    score = _chrf(one, other)
-    if score < alike:
-        return Difference("wording", f"the texts have little in common (chrF {score:.0f})", certain=False)
     return None
 
 
@@ -182,37 +195,68 @@ def _starts(text: str) -> str:
 
 
 def _values_disagree(one: str, other: str) -> Difference | None:
-    """Both texts have a date, time or number that the other one lacks; leaving one out is no contradiction."""
-    mine, theirs = values_in(one), values_in(other)
+    """Both texts have a date, time or number about the same thing that the other one lacks; leaving one out is fine."""
+    mine, theirs = _values(one), _values(other)
+    if not mine or not theirs:
+        return None
     for kind in ("date", "time", "number"):
         left = [value for value in missing(mine, other, theirs) if value.kind == kind]
         right = [value for value in missing(theirs, one, mine) if value.kind == kind]
-        if left and right:
-            return Difference(kind, f"{quoted(left[0].text, 30)} ≠ {quoted(right[0].text, 30)}", certain=True)
+        for a, b in product(left, right):
+            around, there = _around(one, a), _around(other, b)
+            if around & there or not around or not there:
+                return Difference(kind, f"{quoted(a.text, 30)} ≠ {quoted(b.text, 30)}", certain=True)
     return None
 
 
+def _around(text: str, value: Value) -> set[str]:
+    """What a value is about: the words and the currency near it."""
+    end = value.start + len(value.text)
+    before, after = text[max(0, value.start - _NEAR) : value.start], text[end : end + _NEAR]
+    # half words at the ends say nothing
+    before = before.partition(" ")[2] if value.start > _NEAR else before
+    after = after.rpartition(" ")[0] if end + _NEAR < len(text) else after
+    signs = {_CURRENCIES[sign] for sign in (before + after) if sign in _CURRENCIES}
+    return _content(_words(f"{before} {after}")) | {_stem(word) for word in signs}
+
+
 def _polarity(one: str, other: str) -> Difference | None:
-    """The same words, and exactly one of the two is negated (or turned round by an opposite)."""
+    """One text negates what the other one says, or says the opposite, in nearly the same words."""
     a, b = _words(one), _words(other)
-    if not a or not b or max(len(a), len(b)) > 60:
+    if not a or not b:
         return None
-    negations = abs(_negations(a) - _negations(b))
     mine, theirs = _content(a), _content(b)
     turned = [pair for pair in _OPPOSITES if len(pair & set(a) - set(b)) == 1 and len(pair & set(b) - set(a)) == 1]
     for pair in turned:
         mine, theirs = mine - {_stem(word) for word in pair}, theirs - {_stem(word) for word in pair}
-    if (negations + len(turned)) % 2 == 0 or not (mine | theirs or turned):
+    negated = any(map(_is_not, a)) - any(map(_is_not, b))
+    if bool(negated) == bool(len(turned) % 2):
         return None
     shared = len(mine & theirs) / len(mine | theirs) if mine | theirs else 1.0
-    if shared < SAME_WORDS or (not turned and len(mine & theirs) < 2 and mine != theirs):
+    if shared < SAME_WORDS:
         return None
-    word = next((w for w in (*a, *b) if _is_not(w) and (w in a) != (w in b)), "")
-    said = " and ".join(sorted(turned[0])) if turned else word or "not"
-    return Difference("negation", f"the same words, turned round by {quoted(said, 30)}", certain=True)
+    if negated:
+        words, said = (a, theirs) if negated > 0 else (b, mine)
+        about = _negated(words)
+        if not about or not about <= said | {_stem(word) for pair in turned for word in pair}:
+            return None
+    word = " and ".join(sorted(turned[0])) if turned else next(word for word in (*a, *b) if _is_not(word))
+    return Difference("negation", f"the same words, turned round by {quoted(word, 30)}", certain=True)
 
 
-def _words(text: str) -> list[str]:
+def _negated(words: Sequence[str]) -> set[str]:
+    """The content words beside the negations of a text."""
+    places = [i for i, word in enumerate(words) if _is_not(word)]
+    return _content([word for i in places for word in words[max(0, i - 2) : i + 4]])
+
+
+@lru_cache(maxsize=256)
+def _values(text: str) -> Sequence[Value]:
+    return tuple(values_in(text))
+
+
+@lru_cache(maxsize=256)
+def _words(text: str) -> Sequence[str]:
     return [_ELISION.sub("", word.casefold().replace("’", "'")) for word in _WORD.findall(text)]
 
 
@@ -220,11 +264,7 @@ def _is_not(word: str) -> bool:
     return word in _NOT or word.endswith("n't")
 
 
-def _negations(words: list[str]) -> int:
-    return sum(map(_is_not, words))
-
-
-def _content(words: list[str]) -> set[str]:
+def _content(words: Sequence[str]) -> set[str]:
     kept = (word for word in words if word not in _FILLERS and not _is_not(word))
     return {_stem(word) for word in kept}
 

@@ -42,7 +42,7 @@ _PAGE = """<!doctype html>
 <header class="top"><span>tunesmith data audit</span><span id="count"></span></header>
 <h1>Is this a right answer to this question?</h1>
 <p class="lead">Good: you would be content if the model answered so. Bad: you would not. Unclear: you cannot tell.</p>
-<p class="about">Your name: <input id="name" autocomplete="off" placeholder="needed before the first decision"></p>
+<p class="about">Your name: <input id="name" autocomplete="off" placeholder="needed first"></p>
 <div class="bar"><i id="done"></i></div>
 <div class="sheet" id="row"></div>
 <div class="keys">

@@ -24,7 +24,7 @@ from tunesmith.curate.audit import AuditResult
 from tunesmith.curate.config import Config
 from tunesmith.curate.corpus import Row
 from tunesmith.curate.provenance import Provenance, missing
-from tunesmith.curate.read import open_rows
+from tunesmith.curate.read import labels_of, open_rows
 from tunesmith.curate.report import CheckReport, CurationReport
 from tunesmith.curate.run import content_digest
 from tunesmith.curate.shapes import FIELDS
@@ -145,7 +145,7 @@ def _read(config: Config, workspace: Workspace, emit: Emit) -> _Read:
     facts = []
     for spec in config.datasets:
         path = Path(spec.path)
-        reading = open_rows(spec, progress=ticking(emit, f"reading {path.name}"))
+        reading = open_rows(spec, progress=ticking(emit, f"reading {path.name}"), labels=labels_of(config))
         before, columns = len(examples), list(spec.columns.values())
         for fields, example in reading.rows:
             columns = columns or [str(name) for name in fields if name in FIELDS[reading.format]]

@@ -37,6 +37,8 @@ from tunesmith.curate.measure import measure
 from tunesmith.curate.observe import Observer, Outcome, Setting
 from tunesmith.curate.overlap import CONTAMINATION, OVERLAP, Contamination, Overlap
 from tunesmith.curate.place import count
+from tunesmith.curate.privacy import PERSONAL, SECRETS, Personal, Secrets
+from tunesmith.curate.quotes import Quotes
 from tunesmith.curate.semantic import SEMANTIC, SemanticDuplicates
 from tunesmith.curate.style import STYLE, Style
 from tunesmith.curate.synthetic import SYNTHETIC, SyntheticShare
@@ -77,6 +79,8 @@ CHECKS: tuple[CheckKind, ...] = (
     CheckKind(TRAINED, Trained),
     CheckKind(TOO_LONG, Lengths),
     CheckKind(OVERLAP, Overlap),
+    CheckKind(PERSONAL, Personal),
+    CheckKind(SECRETS, Secrets),
     CheckKind(SYNTHETIC, SyntheticShare),
     CheckKind(DIVERSITY, Diversity, before_training=False),
     CheckKind(REPRESENTATIVE, LikeProduction, before_training=False),
@@ -117,13 +121,13 @@ def inspect(
         counted = measure(examples, setting.renderer, setting.max_length, _ticks(emit, "counting tokens"))
         setting = replace(setting, measured=counted)
     corpus = Corpus(examples)
-    found, outcomes = _observe(kinds, corpus, setting, emit)
-    findings = [finding for kind in kinds for finding in found[kind.name]]
+    found, outcomes, quotes = _observe(kinds, corpus, setting, emit)
+    findings = [quotes.finding(finding) for kind in kinds for finding in found[kind.name]]
     dropped = too_long(corpus, setting) if setting.on_too_long == "drop" else []
     return Inspection(
         findings=by_severity(findings),
         checks=tuple(_line(kind, found[kind.name], outcomes[kind.name], len(corpus)) for kind in kinds),
-        figures={name: outcome.figures for name, outcome in outcomes.items() if outcome.figures},
+        figures={name: quotes.figures(name, outcome.figures) for name, outcome in outcomes.items() if outcome.figures},
         tokens=token_counts(setting.measured) if setting.measured else None,
         left_out=frozenset(corpus.examples[number].id for number in dropped),
     )
@@ -137,8 +141,8 @@ def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 def _observe(
     kinds: Sequence[CheckKind], corpus: Corpus, setting: Setting, emit: Emit
-) -> tuple[dict[str, list[Finding]], dict[str, Outcome]]:
-    """Findings and outcome of each check, by its name."""
+) -> tuple[dict[str, list[Finding]], dict[str, Outcome], Quotes]:
+    """Findings and outcome of each check, by its name, and what takes the values of rows out of their words."""
     observers = {kind.name: kind.begin(setting) for kind in kinds}
     found: dict[str, list[Finding]] = {name: [] for name in observers}
     progress = _ticks(emit, "checking rows")
@@ -151,7 +155,7 @@ def _observe(
     for name, observer in observers.items():
         outcomes[name] = observer.finish(corpus, _ticks(emit, f"checking: {name}"))
         found[name] += outcomes[name].findings
-    return found, outcomes
+    return found, outcomes, Quotes(corpus, found, observers)
 
 
 def _ticks(emit: Emit, task: str) -> Progress:

@@ -21,7 +21,7 @@ from pydantic import Field
 from tunesmith.core.protocols import Progress
 from tunesmith.core.records import Example, Finding, Record
 from tunesmith.core.stats import wilson_interval
-from tunesmith.curate.answers import ALIKE, Difference, canonical, difference
+from tunesmith.curate.answers import ALIKE, Difference, canonical, difference, wording
 from tunesmith.curate.corpus import Corpus, Row
 from tunesmith.curate.keys import normalise
 from tunesmith.curate.labelset import LabelCounts
@@ -30,8 +30,8 @@ from tunesmith.curate.values import word_set
 
 CONFLICTS = "conflicting answers"
 
-MOST_ANSWERS = 12
-"""So many different answers to one question are compared with each other; the rest is only counted."""
+MOST_ANSWERS, MOST_WORDINGS = 8, 4
+"""So many different answers to one question are compared for contradictions, and for wording; the rest is counted."""
 MAJORITY = 3
 """So many rows must agree, and be three in four, before the others are proposed for quarantine."""
 
@@ -121,16 +121,15 @@ class Conflicts:
             forms.setdefault(form, []).extend(p for p in group if self._rows[p] == key)
         if len(forms) < 2:
             return None
-        compared = list(texts.values())[:MOST_ANSWERS]
-        found = [
-            difference(a.answer, b.answer, labels=labels, alike=self._options.chrf)
-            for a, b in combinations(compared, 2)
-        ]
-        differences = sorted((each for each in found if each), key=lambda each: not each.certain)
-        if not differences:
+        compared = [row.answer for row in list(texts.values())[:MOST_ANSWERS]]
+        seen = next(filter(None, (difference(a, b, labels=labels) for a, b in combinations(compared, 2))), None)
+        seen = seen or next(
+            filter(None, (wording(compared[0], text, self._options.chrf) for text in compared[1:MOST_WORDINGS])), None
+        )
+        if seen is None:
             return None
         exact = len({self._exact[position] for position in group}) == 1
-        return _finding(list(texts.values()), differences[0], exact, self._minority(forms, counts, corpus))
+        return _finding(list(texts.values()), seen, exact, self._minority(forms, counts, corpus))
 
     def _minority(self, forms: dict[str, list[int]], counts: Counter[str], corpus: Corpus) -> list[Row]:
         """The rows that differ from what most rows say; none where no answer has a clear majority."""

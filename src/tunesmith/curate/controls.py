@@ -43,6 +43,8 @@ _HINTS = (
     "[gM",
     "_OF_",
 )
+_PLACEHOLDER = re.compile(r"<(?:s|pad|unk|bos|eos)>")
+"""Also how people write "put something here": ``mv <source> <pad>``. Alone it is worth a warning only."""
 _STRUCK = re.compile(r"<s>[^<>]{1,500}</s>")
 """Text that HTML strikes through: no token of a template."""
 
@@ -85,15 +87,16 @@ def _texts(example: Example) -> list[str]:
 def _finding(example: Example, found: list[tuple[int, re.Match[str]]]) -> Finding:
     turns = sorted({turn + 1 for turn, _ in found})
     names = listed(dict.fromkeys(match[0] for _, match in found), 4)
+    is_sure = any(not _PLACEHOLDER.fullmatch(match[0]) for _, match in found)
     where = "the text" if example.is_document else f"turn {listed(map(str, turns))}"
     return finding(
         CONTROL,
-        "error",
+        "error" if is_sure else "warning",
         f"{where} holds {names}",
         example,
         "store the text without the template around it: the template is applied when the row is rendered",
         evidence=names,
-        action=_removal(example, found),
+        action=_removal(example, found) if is_sure else None,
     )
 
 

@@ -41,7 +41,7 @@ _Z = 1.64
 
 @dataclass(frozen=True)
 class FactCues:
-    """The words of one fact. Phrases are runs of words with single spaces between."""
+    """The words of one fact. Phrases are runs of words with single spaces between and around."""
 
     values: Mapping[str, Sequence[str]]
     """Value → phrases that go with it; only values whose rows are mostly explained."""
@@ -53,20 +53,20 @@ class FactCues:
 
     def said(self, words: str) -> set[str]:
         """The values that a text speaks of. ``words`` comes from `in_words`."""
-        return {value for value, cues in self.values.items() if any(f" {cue} " in words for cue in cues)}
+        return {value for value, cues in self.values.items() if any(cue in words for cue in cues)}
 
     def said_surely(self, words: str) -> dict[str, str]:
         """The values that a text surely speaks of → the phrase."""
         found = {}
         for value, cues in self.strong.items():
-            cue = next((cue for cue in cues if f" {cue} " in words), None)
+            cue = next((cue for cue in cues if cue in words), None)
             if cue:
-                found[value] = cue
+                found[value] = cue.strip()
         return found
 
     def is_spoken_of(self, words: str) -> bool:
         """Whether a text says anything about the fact."""
-        return bool(self.said(words)) or any(f" {cue} " in words for cue in self.spoken_of)
+        return bool(self.said(words)) or any(cue in words for cue in self.spoken_of)
 
 
 def in_words(text: str, hidden: Iterable[str] = ()) -> str:
@@ -110,6 +110,7 @@ class _Table:
     by_phrase: Any = field(init=False)
     totals: NDArray[np.float64] = field(init=False)
     closest: dict[str, NDArray[np.bool_]] = field(init=False)
+    _rows: dict[tuple[str, str | None], NDArray[np.bool_]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         import numpy as np
@@ -123,7 +124,10 @@ class _Table:
         """Which rows have the fact (with this value)."""
         import numpy as np
 
-        return np.array([(name in row) if value is None else row.get(name) == value for row in self.facts], bool)
+        if (name, value) not in self._rows:
+            has = [(name in row) if value is None else row.get(name) == value for row in self.facts]
+            self._rows[name, value] = np.array(has, bool)
+        return self._rows[name, value]
 
     def values(self, name: str) -> list[str]:
         counts = Counter(row[name] for row in self.facts if name in row)
@@ -160,7 +164,7 @@ class _Table:
             base = (rest & target).sum() / max(rest.sum(), 1)
             share = hits / np.maximum(total, 1)
             bound = _lower(hits, total)
-            usable = allowed & (hits >= FEWEST_SEEN) & (bound >= least) & (share > base)
+            usable = allowed & (hits >= FEWEST_SEEN) & (bound >= max(least, base))
             if not usable.any():
                 return found, rest
             gain = np.where(usable, hits * np.log2(np.maximum(share, 1e-9) / max(base, 1e-9)), -1.0)
@@ -183,13 +187,13 @@ class _Table:
             target = self.rows_of(name, value)
             found, rest = self.cover(target, everyone, allowed, SURE)
             if (target & ~rest).sum() >= COVERED * target.sum():
-                values[value] = [phrase for phrase, _ in found]
-                strong[value] = [phrase for phrase, share in found if share >= STRONG]
+                values[value] = [f" {phrase} " for phrase, _ in found]
+                strong[value] = [f" {phrase} " for phrase, share in found if share >= STRONG]
                 explained[value] = ~rest
                 unexplained &= rest
         spoken, _ = self.cover(self.rows_of(name), unexplained, allowed, SURE_OF_FACT)
         phrases = {*(phrase for phrase, _ in spoken), *self._own_words(name)}
-        return FactCues(values, strong, sorted(phrases), self._alike(name, explained))
+        return FactCues(values, strong, [f" {phrase} " for phrase in sorted(phrases)], self._alike(name, explained))
 
     def _own_words(self, name: str) -> list[str]:
         """Words that share their beginning with a word of the fact's name, and go with the fact."""

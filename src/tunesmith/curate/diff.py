@@ -13,7 +13,7 @@ from tunesmith.core.spool import Spool
 from tunesmith.curate.config import Config
 from tunesmith.curate.corpus import Row
 from tunesmith.curate.keys import prompt_key, row_key
-from tunesmith.curate.read import read
+from tunesmith.curate.read import labels_of, open_reading
 from tunesmith.curate.split import assign
 
 LONGEST = 160
@@ -95,7 +95,8 @@ def diff(before: Config, after: Config, emit: Emit = ignore) -> DataDiff:
 def _read(config: Config, emit: Emit) -> _Side:
     examples: Spool[Example] = Spool(Example)
     for spec in config.datasets:
-        for example in read(spec, ticking(emit, f"reading {Path(spec.path).name}")):
+        ticks = ticking(emit, f"reading {Path(spec.path).name}")
+        for example in open_reading(spec, progress=ticks, labels=labels_of(config)).examples:
             examples.append(example)
     splits = assign(examples, config)
     keys = [

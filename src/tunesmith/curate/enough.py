@@ -94,8 +94,8 @@ def judge_growth(shares: Sequence[float], losses: Losses, margin: float = MARGIN
     sentence = _sentence(answer, shares, last, least, expected)
     if answer == "more data will likely help" and still_falling > least:
         sentence += (
-            f" But the trainings on {percent(shares[-2])} were not done: their loss still fell by {still_falling:.4f} at "
-            "the end, so more epochs may give what more rows seem to give. Raise num_train_epochs and ask again."
+            f" But the trainings on {percent(shares[-2])} were not done: their loss still fell by {still_falling:.4f} "
+            "at the end, so more epochs may give what more rows seem to give. Raise num_train_epochs and ask again."
         )
     visible = last.smallest_visible()
     return Growth(answer, sentence, curve, rows, seeds, least, last.mean, interval, visible, expected)

@@ -30,7 +30,7 @@ from tunesmith.curate.cues import FEWEST_ROWS, FactCues, in_words, learn
 from tunesmith.curate.keys import normalise
 from tunesmith.curate.observe import EVIDENCE, Outcome, Setting, finding, put_aside
 from tunesmith.curate.structured import facts
-from tunesmith.curate.values import listed, missing, quoted, values_in
+from tunesmith.curate.values import listed, missing, quoted, values_in, word_set
 
 FAITHFUL = "unfaithful answers"
 
@@ -52,9 +52,14 @@ MOST_VALUES = 50
 _CHARACTERS = 6000
 _FIELDS = 200
 _TICK = 256
+_DECIDE = 5000
 _WORDS = 200_000
 _NAME = re.compile(r"(?<=[a-zà-ÿ,;] )[A-ZÀ-Þ]\w+(?:[ -][A-ZÀ-Þ]\w+)*")
 _LARGE = re.compile(r"[A-ZÀ-Þ]\w+")
+_CALENDAR = word_set(
+    "monday tuesday wednesday thursday friday saturday sunday january february march april may june july august "
+    "september october november december"
+)
 _LOWER = re.compile(r"\b[a-zà-ÿ]{2,}\b")
 _SEEN, _LACKS = {"numbers": 1, "names": 4, "fields": 16}, {"numbers": 2, "names": 8, "fields": 32}
 _FACTS = 64
@@ -92,13 +97,25 @@ class Unfaithful:
         self._paths: dict[str, list[int]] = {}
         self._facts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         self._values: dict[str, Counter[str]] = defaultdict(Counter)
+        self._hopeless: frozenset[str] = frozenset()
+        self._seen: Counter[str] = Counter()
         self._common: set[str] = set()
         self._brought: Counter[str] = Counter()
 
     def see(self, row: Row) -> Iterable[Finding]:
         """Nothing about one row alone: what is usual shows only in the end."""
         self._flags.append(0 if row.example.is_document or not row.example.messages else self._look(row))
+        if len(self._flags) % _DECIDE == 0:
+            self._hopeless = frozenset(self._not_followed())
         return ()
+
+    def _not_followed(self) -> Iterator[str]:
+        """Kinds of values that so many answers bring along themselves that looking further is no use."""
+        for kind in ("numbers", "names"):
+            if self._seen[f"{kind} lacking"] > 3 * (1 - GROUNDED) * max(self._seen[kind], FEWEST_ROWS):
+                yield kind
+        if self._seen["facts"] < 0.5 * self._seen["texts"]:
+            yield "facts"
 
     def _look(self, row: Row) -> int:
         flags, question, answer = 0, row.question[:_CHARACTERS], row.answer[:_CHARACTERS]
@@ -114,13 +131,16 @@ class Unfaithful:
             return flags
         if len(self._common) < _WORDS:
             self._common.update(_LOWER.findall(answer))
-        for kind, (items, lacking) in _own(question, answer, self._common).items():
+        self._seen["texts"] += 1
+        for kind, (items, lacking) in _own(question, answer, self._common, self._hopeless).items():
             flags |= (_SEEN[kind] if items else 0) | (_LACKS[kind] if lacking else 0)
+            self._seen.update({kind: bool(items), f"{kind} lacking": bool(lacking)})
             if kind == "names" and len(self._brought) < _WORDS:
                 self._brought.update(lacking)
-        given = facts(asked(row))
+        given = None if "facts" in self._hopeless else facts(asked(row))
         if given:
             flags |= _FACTS
+            self._seen["facts"] += 1
             told = normalise(answer)
             for name, fact in given.items():
                 if len(self._facts) < _FIELDS or name in self._facts:
@@ -139,7 +159,10 @@ class Unfaithful:
         figures: dict[str, Any] = {}
         kinds = set()
         for kind, seen in _SEEN.items():
-            rows, lacking = int(np.count_nonzero(flags & seen)), int(np.count_nonzero(flags & _LACKS[kind]))
+            if kind in self._hopeless:
+                rows, lacking = self._seen[kind], self._seen[f"{kind} lacking"]
+            else:
+                rows, lacking = int(np.count_nonzero(flags & seen)), int(np.count_nonzero(flags & _LACKS[kind]))
             figures[kind] = {"rows": rows, "from_the_question": 1 - lacking / rows if rows else None}
             if kind != "fields" and rows >= FEWEST_ROWS and lacking <= (1 - GROUNDED) * rows:
                 kinds.add(kind)
@@ -148,7 +171,8 @@ class Unfaithful:
             kinds.add("fields")
         with_facts = np.flatnonzero(flags & _FACTS)
         written, cues = frozenset[str](), {}
-        if len(with_facts) >= max(2 * FEWEST_ROWS, LISTED * np.count_nonzero(flags)):
+        is_listed = self._seen["facts"] >= max(2 * FEWEST_ROWS, LISTED * self._seen["texts"])
+        if is_listed and "facts" not in self._hopeless:
             written, cues = self._learn(with_facts, corpus)
             figures["facts"] = {"as_written": sorted(written), "in_other_words": sorted(cues)}
         if not kinds and not written and not cues:
@@ -251,14 +275,22 @@ def _has_number_of(value: str, answer: str) -> bool:
     return bool(numbers) and len(missing(numbers, answer)) < len(numbers)
 
 
-def _own(question: str, answer: str, common: Set[str]) -> dict[str, tuple[Sequence[Any], list[str]]]:
-    """Kind → everything of this kind in the answer, and what of it the question lacks."""
-    numbers = [value for value in values_in(answer) if any(c.isdigit() for c in value.text)]
-    lacking = [value.text for value in missing(numbers, question)] if numbers else []
-    names = [name for name in _NAME.findall(answer) if not {word.lower() for word in name.split()} <= common]
-    plain = normalise(question) if names else ""
-    unknown = [name for name in names if not any(normalise(word) in plain for word in _LARGE.findall(name))]
-    return {"numbers": (numbers, lacking), "names": (names, unknown)}
+def _own(
+    question: str, answer: str, common: Set[str], leave: Set[str] = frozenset()
+) -> dict[str, tuple[Sequence[Any], list[str]]]:
+    """Kind → all of this kind in the answer, and what of it the question lacks; not the kinds in ``leave``."""
+    found: dict[str, tuple[Sequence[Any], list[str]]] = {}
+    if "numbers" not in leave:
+        numbers = [value for value in values_in(answer) if any(c.isdigit() for c in value.text)]
+        found["numbers"] = numbers, [value.text for value in missing(numbers, question)] if numbers else []
+    if "names" not in leave:
+        names = [
+            name for name in _NAME.findall(answer) if not {word.lower() for word in name.split()} <= common | _CALENDAR
+        ]
+        plain = normalise(question) if names else ""
+        lacking = [name for name in names if not any(normalise(word[:4]) in plain for word in _LARGE.findall(name))]
+        found["names"] = names, lacking
+    return found
 
 
 def leaves(value: Any, path: str = "$") -> Iterator[tuple[str, str]]:
@@ -275,10 +307,15 @@ def leaves(value: Any, path: str = "$") -> Iterator[tuple[str, str]]:
 
 def supports(question: str, leaf: str) -> bool:
     """Whether a value stands in the question, word for word or, for numbers and dates, in another form."""
-    if normalise(leaf) in normalise(question):
+    if normalise(leaf) in normalise(question) or _letters(leaf) in _letters(question):
         return True
     values = values_in(leaf)
     return bool(values) and not missing(values, question)
+
+
+def _letters(text: str) -> str:
+    """Letters and digits alone: "R & B" and "r&b" are one."""
+    return re.sub(r"[\W_]", "", text).casefold() or text
 
 
 def asked(row: Row) -> str:

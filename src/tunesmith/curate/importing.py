@@ -15,10 +15,12 @@ from tunesmith.core.records import Example
 from tunesmith.core.registry import nearest
 from tunesmith.curate.config import FIELD_NAMES, DatasetSpec
 from tunesmith.curate.detect import detect
-from tunesmith.curate.files import RawRow, raw_rows
+from tunesmith.curate.files import raw_rows
+from tunesmith.curate.lines import RawRow
 from tunesmith.curate.place import Place
 from tunesmith.curate.shapes import BUILDERS
 from tunesmith.curate.sqlite import sqlite_rows
+from tunesmith.curate.synthetic import read_mark
 from tunesmith.curate.templates import Template, parse
 
 HUB = "hf:"
@@ -112,12 +114,19 @@ def read_import(asked: Import, progress: Progress | None = None) -> tuple[str, I
     if first is None:
         raise Place(asked.source).error(
             "has no rows to import",
+            code="no-rows",
             rule="a source has at least one row",
             fix="check the name of the file, the table or the split",
         )
     shape = SHAPES.get(asked.format) or detect(mapped(first[1], asked, first[0]), first[0])
-    build = BUILDERS[shape]
-    return shape, (build(mapped(row, asked, place), place) for place, row in chain([first], rows))
+    return shape, (_example(row, asked, shape, place) for place, row in chain([first], rows))
+
+
+def _example(row: Mapping[str, Any], asked: Import, shape: str, place: Place) -> Example:
+    """The example of a row; one that a model made keeps its mark."""
+    example = BUILDERS[shape](mapped(row, asked, place), place)
+    mark = read_mark(row, None, place)
+    return example.model_copy(update={"synthetic": mark}) if mark else example
 
 
 def mapped(row: Mapping[str, Any], asked: Import, place: Place) -> Mapping[str, Any]:
@@ -129,6 +138,7 @@ def mapped(row: Mapping[str, Any], asked: Import, place: Place) -> Mapping[str, 
             near = nearest(column, row)
             raise place.error(
                 f"has no column {column} to import; its columns are {', '.join(map(str, row))}",
+                code="missing-column",
                 rule="every column that --column names must be there",
                 fix=f"did you mean {near[0]}?" if near else "correct --column, or add the column",
             )

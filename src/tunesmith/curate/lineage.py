@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tunesmith.core import store
 from tunesmith.core.artifacts import RunRecord
@@ -21,6 +21,9 @@ from tunesmith.curate.version import IDS, KIND, Found, read_version
 
 KEPT = "dataset rows"
 ROWS, NAME = "rows.jsonl", "dataset.json"
+
+KeptRow = Mapping[str, Any]
+"""id, split and source of a row; subject (hashed) and parents where it has them."""
 
 SHORTEST = 6
 """Digits of a record's id that are taken for it."""
@@ -56,7 +59,7 @@ class Lineage(Record):
     query: str
     is_subject: bool
     records: tuple[str, ...]
-    """Ids: those asked for, and what they were before an edit or became by one."""
+    """Ids: those asked for, what they were before an edit or became by one, and what a model made of them."""
     versions: tuple[VersionHit, ...]
     runs: tuple[RunHit, ...]
 
@@ -81,10 +84,11 @@ def keep_rows(dataset: Dataset, workspace: Workspace) -> Artifact:
     return workspace.publish(KEPT, fill)
 
 
-def _kept(dataset: Dataset) -> Iterator[Mapping[str, str]]:
+def _kept(dataset: Dataset) -> Iterator[KeptRow]:
     for example in dataset.examples:
         subject = {"subject": subject_key(example.subject)} if example.subject else {}
-        yield {"id": example.id, "split": str(example.split), "source": str(example.source), **subject}
+        made_of = {"parents": list(example.synthetic.parents)} if example.synthetic else {}
+        yield {"id": example.id, "split": str(example.split), "source": str(example.source), **subject, **made_of}
 
 
 def trace(query: str, workspace: Workspace) -> Lineage:
@@ -100,7 +104,7 @@ def trace(query: str, workspace: Workspace) -> Lineage:
     is_subject = bool(wanted)
     if not is_subject:
         wanted = _by_digits(query, versions, rows)
-    wanted = _relatives(wanted, [found for _, found in versions])
+    wanted = _relatives(wanted, [found for _, found in versions], rows)
     return Lineage(
         query=query,
         is_subject=is_subject,
@@ -110,11 +114,11 @@ def trace(query: str, workspace: Workspace) -> Lineage:
     )
 
 
-Rows = Mapping[str, tuple[str, Sequence[Mapping[str, str]]]]
+Rows = Mapping[str, tuple[str, Sequence[KeptRow]]]
 """Artifact → digest of the data set, and its rows."""
 
 
-def _rows(artifact: Artifact) -> tuple[str, list[Mapping[str, str]]]:
+def _rows(artifact: Artifact) -> tuple[str, list[KeptRow]]:
     name = json.loads((artifact.path / NAME).read_bytes())["dataset"]
     with (artifact.path / ROWS).open(encoding="utf-8") as file:
         return name, [json.loads(line) for line in file]
@@ -124,7 +128,7 @@ def _by_digits(query: str, versions: Sequence[tuple[Artifact, Found]], rows: Row
     """The one record whose id begins so; none where the query is no id."""
     if len(query) < SHORTEST or set(query) - set("0123456789abcdef"):
         return set()
-    known = {row["id"] for _, listed in rows.values() for row in listed}
+    known = {id for _, listed in rows.values() for row in listed for id in (row["id"], *row.get("parents", ()))}
     for artifact, found in versions:
         known |= {*_ids(artifact), *(entry.id for entry in found.aside)}
     hits = sorted(id for id in known if id.startswith(query))
@@ -142,10 +146,12 @@ def _ids(artifact: Artifact) -> list[str]:
     return (artifact.path / IDS).read_text(encoding="utf-8").split()
 
 
-def _relatives(wanted: set[str], versions: Sequence[Found]) -> set[str]:
-    """The records with what they were before an edit, and what they became by one."""
+def _relatives(wanted: set[str], versions: Sequence[Found], rows: Rows) -> set[str]:
+    """The records with what they were before an edit, what they became by one, and what a model made of them."""
     pairs = {(entry.id, entry.became) for found in versions for entry in found.aside if entry.became}
-    while more := {id for pair in pairs if set(pair) & wanted for id in pair} - wanted:
+    made = {(parent, row["id"]) for _, listed in rows.values() for row in listed for parent in row.get("parents", ())}
+    steps = {*pairs, *((new, old) for old, new in pairs), *made}
+    while more := {to for start, to in steps if start in wanted} - wanted:
         wanted = wanted | more
     return wanted
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from tunesmith.core.protocols import Progress, Renderer
+from tunesmith.core.protocols import Progress, Renderer, Tagger
 from tunesmith.core.records import Action, Example, Finding, Severity, Source
 from tunesmith.curate.corpus import Corpus, Row
 from tunesmith.curate.measure import Measured
@@ -63,6 +63,8 @@ class Setting:
     """Whether files say which split their rows belong to."""
     apart: bool = False
     """Whether it is known that no question has a near duplicate in another split."""
+    tagger: Tagger | None = None
+    """Finds names of persons, where a model for that is configured."""
 
 
 def finding(check: str, severity: Severity, message: str, example: Example, fix: str, **more: Any) -> Finding:

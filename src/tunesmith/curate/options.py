@@ -14,6 +14,7 @@ from tunesmith.curate.faithful import FaithfulOptions
 from tunesmith.curate.form import FormOptions
 from tunesmith.curate.labels import LabelOptions
 from tunesmith.curate.overlap import OverlapOptions
+from tunesmith.curate.personal.options import PersonalOptions
 from tunesmith.curate.semantic import SemanticOptions
 from tunesmith.curate.style import StyleOptions
 from tunesmith.curate.synthetic import SyntheticOptions
@@ -22,6 +23,7 @@ from tunesmith.curate.synthetic import SyntheticOptions
 class Checks(Record):
     """What the checks look for, under the name of each check."""
 
+    personal: PersonalOptions = Field(default=PersonalOptions(), description="Personal data: policies and engines.")
     diversity: DiversityOptions = Field(default=DiversityOptions(), description="How varied the rows are.")
     like_production: ProductionOptions = Field(
         default=ProductionOptions(), description="Whether the rows look like what is asked in production."
@@ -54,6 +56,9 @@ class Checks(Record):
             "overlap": {"against": against},
             "semantic_duplicates": {"embedder": whole(self.semantic_duplicates.embedder)},
         }
+        personal = self.personal
+        files = {"dictionary": personal.dictionary, "ner_model": personal.ner_model, "key_file": personal.key_file}
+        changed["personal"] = {name: whole(path) for name, path in files.items()}
         if isinstance(self.form.json_schema, str):
             changed["form"] = {"json_schema": whole(self.form.json_schema)}
         return Checks.model_validate(

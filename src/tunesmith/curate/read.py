@@ -52,6 +52,12 @@ def read(spec: DatasetSpec, progress: Progress | None = None) -> Iterator[Exampl
     return open_reading(spec, progress=progress).examples
 
 
+def labels_of(config: Config) -> Labels:
+    """The columns by which a configuration groups or orders its rows."""
+    named = {"group": config.group_by, "time": config.split_by_time}
+    return {field: column for field, column in named.items() if column}
+
+
 def require_files(config: Config) -> None:
     """Refuse a configuration with a file that cannot be opened, without reading any.
 
@@ -79,9 +85,9 @@ def open_reading(
     Raises:
         DataError: the file cannot be read, is empty, or its shape is unknown, ambiguous or of another task.
     """
-    extra = filter(None, [*labels.values(), subject_column(spec)])
-    columns = (*spec.columns.values(), *extra) if spec.columns else ()
-    opened = open_rows(spec, wanted=columns, report=report, progress=progress, labels=labels)
+    named = (*labels.values(), *filter(None, [subject_column(spec)]))
+    wanted = (*spec.columns.values(), *named) if spec.columns else ()
+    opened = open_rows(spec, wanted=wanted, report=report, progress=progress, labels=labels)
     return Reading(opened.format, opened.unused, (example for _, example in opened.rows))
 
 
@@ -169,6 +175,7 @@ def _origin(row: Mapping[str, Any], spec: DatasetSpec, place: Place) -> dict[str
         near = nearest(column, row)
         raise place.error(
             f"has no column {shown(column)} that says whom it is about",
+            code="missing-column",
             rule="provenance.subject_column names a column that is in every row",
             fix=f"did you mean {near[0]}?" if near else "correct subject_column, or leave it out",
         )

@@ -105,17 +105,30 @@ def _edits(
                 undone += [] if any(edit == other for other, _ in own) else [finding]
             else:
                 own.append((edit, finding))
-        made[row] = tuple(sorted(own, key=lambda pair: (pair[0].turn, pair[0].start)))
+        made[row] = tuple(sorted(own, key=lambda pair: (pair[0].turn, _call(pair[0]), pair[0].start)))
     return made, tuple(dict.fromkeys(undone))
 
 
 def _first_wins(pair: tuple[Edit, Finding]) -> tuple[object, ...]:
     edit, finding = pair
-    return (_RANK[finding.severity], edit.turn, edit.start, -edit.end, edit.text, finding.check, finding.message)
+    return (
+        _RANK[finding.severity],
+        edit.turn,
+        _call(edit),
+        edit.start,
+        -edit.end,
+        edit.text,
+        finding.check,
+        finding.message,
+    )
+
+
+def _call(edit: Edit) -> int:
+    return -1 if edit.call is None else edit.call
 
 
 def _touches(one: Edit, other: Edit) -> bool:
     """Whether two edits change the same characters, or both insert at the same place."""
-    if one.turn != other.turn:
+    if (one.turn, one.call) != (other.turn, other.call):
         return False
     return (one.start < other.end and other.start < one.end) or one.start == other.start

@@ -8,25 +8,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunesmith.core.artifacts import DatasetCard
 from tunesmith.core.errors import DataError
 from tunesmith.core.events import Emit, Note, Tick, ignore
-from tunesmith.core.protocols import Progress, Renderer
+from tunesmith.core.protocols import Progress, Renderer, Tagger
 from tunesmith.core.records import Example, Finding, Source, digest_of
 from tunesmith.core.rows import TokenRows
 from tunesmith.core.spool import Spool
 from tunesmith.core.store import Workspace
 from tunesmith.curate.checks import Inspection, by_severity, inspect
-from tunesmith.curate.config import Config, DataSet, Dataset
+from tunesmith.curate.config import Config, DataSet, Dataset, DatasetSpec
 from tunesmith.curate.corpus import Chosen, Placed
 from tunesmith.curate.files import text_files
 from tunesmith.curate.lengths import CUT
 from tunesmith.curate.measure import counted, kept_rows, select
 from tunesmith.curate.observe import Setting
 from tunesmith.curate.place import count
-from tunesmith.curate.read import open_reading, subject_column
+from tunesmith.curate.quotes import error_without_values, findings_without_values
+from tunesmith.curate.read import Reading, labels_of, open_reading, subject_column
 from tunesmith.curate.sources import check_sources, refuse_unknown_origin
 from tunesmith.curate.split import must_have_rows, place
 
@@ -89,6 +90,7 @@ def run(
     emit: Emit = ignore,
     context: int | None = None,
     workspace: Workspace | None = None,
+    tagger: Tagger | None = None,
 ) -> Dataset:
     """The data set that a configuration describes: read, split by content, checked.
 
@@ -99,13 +101,14 @@ def run(
         emit: receives progress.
         context: longest row that the model could take, in tokens; for advice.
         workspace: where the tokenised rows are kept, and found again at the next start.
+        tagger: the model of names, where one is configured.
 
     Raises:
         DataError: a file or a row cannot be read, a finding at error level stands (the worst are listed), or a split
             gets no row.
     """
     refuse_unknown_origin(config)
-    found = examine(config, renderer, max_length, emit, context, workspace, training=True)
+    found = examine(config, renderer, max_length, emit, context, workspace, training=True, tagger=tagger)
     if found.unreadable:
         raise _together(found.unreadable)
     findings = found.findings
@@ -163,10 +166,11 @@ def examine(
     workspace: Workspace | None = None,
     *,
     training: bool = False,
+    tagger: Tagger | None = None,
 ) -> Examination:
     """Read and check everything, and judge nothing: errors of rows come back in the result.
 
-    ``training``: only the checks that run before every training.
+    ``training``: only the checks that run before every training. ``tagger``: the configured model of names.
 
     Raises:
         DataError: a file cannot be read at all, or ``MAX_UNREADABLE`` of its rows cannot.
@@ -187,11 +191,12 @@ def examine(
         measured=counted(shards) if shards else None,
         has_splits=True,
         apart=assigned.apart,
+        tagger=tagger,
     )
     placed = Placed(read.examples, assigned.splits)
     inspection = inspect(placed, setting, emit, training=training)
     lines, findings = check_sources(config, read.without_subject)
-    findings = by_severity((*inspection.findings, *assigned.findings, *findings))
+    findings = by_severity((*inspection.findings, *findings_without_values(assigned.findings), *findings))
     inspection = replace(inspection, checks=(*inspection.checks, *lines), findings=findings)
     rows = tuple(end - start for start, end in pairwise(read.ends))
     unreadable = tuple(read.unreadable)
@@ -212,7 +217,7 @@ class _Read:
 
     def report(self, error: DataError) -> None:
         """A row that cannot be read; too many of them end the reading."""
-        self.unreadable.append(error)
+        self.unreadable.append(error_without_values(error))
         if len(self.unreadable) >= MAX_UNREADABLE:
             raise _together(self.unreadable)
 
@@ -220,11 +225,10 @@ class _Read:
 def _read_all(config: Config, emit: Emit) -> _Read:
     """Every row that can be read, file after file."""
     read = _Read()
-    named = {"group": config.group_by, "time": config.split_by_time}
-    labels = {name: column for name, column in named.items() if column}
+    labels = labels_of(config)
     for spec in config.datasets:
         ticks = _ticks(emit, f"reading {Path(spec.path).name}")
-        reading = open_reading(spec, report=read.report, progress=ticks, labels=labels)
+        reading = _opened(spec, report=read.report, progress=ticks, labels=labels)
         read.formats[spec.path], read.unused[spec.path] = reading.format, reading.unused
         for example in reading.examples:
             read.examples.append(example)
@@ -232,6 +236,13 @@ def _read_all(config: Config, emit: Emit) -> _Read:
         read.ends.append(len(read.examples))
         read.sources[spec.path] = content_digest(Path(spec.path))
     return read
+
+
+def _opened(spec: DatasetSpec, **how: Any) -> Reading:
+    try:
+        return open_reading(spec, **how)
+    except DataError as error:
+        raise error_without_values(error) from None
 
 
 def content_digest(path: Path) -> str:

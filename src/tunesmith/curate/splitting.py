@@ -15,7 +15,7 @@ from tunesmith.core.records import Example
 from tunesmith.core.spool import Spool
 from tunesmith.curate.config import Config, DatasetSpec
 from tunesmith.curate.corpus import Placed
-from tunesmith.curate.read import open_reading
+from tunesmith.curate.read import labels_of, open_reading
 from tunesmith.curate.split import assign, must_have_rows
 from tunesmith.curate.stored import stored_rows
 from tunesmith.curate.written import checked_row
@@ -64,7 +64,9 @@ def write_splits(config: Config, out: Path, emit: Emit = ignore) -> Mapping[str,
     examples: Spool[Example] = Spool(Example)
     shapes = set()
     for spec in config.datasets:
-        reading = open_reading(spec, progress=ticking(emit, f"reading {Path(spec.path).name}"))
+        reading = open_reading(
+            spec, progress=ticking(emit, f"reading {Path(spec.path).name}"), labels=labels_of(config)
+        )
         shapes.add(reading.format)
         for example in reading.examples:
             examples.append(example)

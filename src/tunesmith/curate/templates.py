@@ -85,6 +85,7 @@ def _value(path: Sequence[str | int], row: Mapping[str, Any], place: Place, text
             near = nearest(str(step), names)
             raise place.error(
                 f"has no {'.'.join(map(str, path[: i + 1]))}, which the template {text!r} names",
+                code="missing-template-field",
                 rule=f"there are {', '.join(names)}" if names else "a field is taken from what has fields",
                 fix=f"did you mean {near[0]}?" if near else "correct the template, or complete the row",
             )

@@ -8,6 +8,7 @@ be the same.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -73,9 +74,9 @@ _DAY_FIRST = (
 )
 _MONTH_FIRST = rf"\b(?P<mm>{_MONTH})\b\.? (?P<ma>\d{{1,2}})(?:st|nd|rd|th)?\b(?:,? (?P<my>\d{{4}})\b)?"
 _MONTH_YEAR = rf"\b(?P<ym>{_MONTH})\b\.?,? (?P<yy>\d{{4}})\b"
-_DATE = re.compile(
-    rf"(?<![\w.,/-])(?:{_ISO}|{_NUMERIC}|{_DAY_FIRST}|{_MONTH_FIRST}|{_MONTH_YEAR})(?![\w/]|[-.]\d)", re.IGNORECASE
-)
+_START, _END = r"(?<![\w.,/-])", r"(?![\w/]|[-.]\d)"
+_DATE = re.compile(rf"{_START}(?:{_ISO}|{_NUMERIC}|{_DAY_FIRST}|{_MONTH_FIRST}|{_MONTH_YEAR}){_END}", re.IGNORECASE)
+_DIGIT_DATE = re.compile(rf"{_START}(?:{_ISO}|{_NUMERIC}){_END}")
 _HALF = r"(?P<half>[ap]\.?m\b\.?)"
 _TIME = re.compile(
     rf"(?<![\w:.,])(?:(?P<h>\d{{1,2}})[:h](?P<m>\d{{2}})(?::\d{{2}})?(?: ?{_HALF})?(?: ?(?:uur|uhr|heures))?"
@@ -88,6 +89,7 @@ _NUMBER = re.compile(
 _WORD_NUMBER = re.compile(r"(?<![\w-])(?:" + "|".join(_NUMBER_WORDS) + r")(?![\w-])", re.IGNORECASE)
 _LIST_MARK = re.compile(r"^[ \t]*(?:\d{1,2}[.)]|#{1,6})(?=\s)", re.MULTILINE)
 _HAS_DIGIT = re.compile(r"\d")
+_LETTERS = re.compile(r"[^\W\d_]+")
 
 
 @dataclass(frozen=True)
@@ -120,14 +122,16 @@ def word_set(words: str) -> frozenset[str]:
 def values_in(text: str) -> list[Value]:
     """Numbers, dates and times of a text, in order. The marks of numbered lists are none."""
     found: list[Value] = []
+    words = set(_LETTERS.findall(text.casefold()))  # the patterns with words are slow, and mostly not needed
     if _HAS_DIGIT.search(text):
         text = _LIST_MARK.sub(lambda mark: " " * len(mark[0]), text)
-        text = _take(text, _DATE, _date, found)
+        text = _take(text, _DIGIT_DATE if words.isdisjoint(_MONTHS) else _DATE, _date, found)
         text = _take(text, _TIME, _time, found)
         text = _take(text, _NUMBER, _number, found)
-    for match in _WORD_NUMBER.finditer(text):
-        reading = ("n", _NUMBER_WORDS[match[0].casefold()])
-        found.append(Value("number", match[0], match.start(), frozenset({reading})))
+    if not words.isdisjoint(_NUMBER_WORDS):
+        for match in _WORD_NUMBER.finditer(text):
+            reading = ("n", _NUMBER_WORDS[match[0].casefold()])
+            found.append(Value("number", match[0], match.start(), frozenset({reading})))
     return sorted(found, key=lambda value: value.start)
 
 
@@ -166,7 +170,8 @@ def _atoms(text: str) -> frozenset[Reading]:
     runs = set(re.findall(r"\d+(?:[.,'’   ]\d+)*", text))
     whole = [number_readings(run) for run in runs]
     parts = [{_plain(part)} for run in runs for part in re.findall(r"\d+", run)]
-    words = [{("n", _NUMBER_WORDS[word.casefold()])} for word in _WORD_NUMBER.findall(text)]
+    known = set(_LETTERS.findall(text.casefold())) & _NUMBER_WORDS.keys()
+    words = [{("n", _NUMBER_WORDS[word])} for word in known]
     return frozenset().union(*whole, *parts, *words)
 
 
@@ -195,7 +200,7 @@ def _take(text: str, pattern: re.Pattern[str], read: object, found: list[Value])
 
 
 def _date(match: re.Match[str]) -> Value | None:
-    part = match.groupdict()
+    part: dict[str, str | None] = defaultdict(lambda: None, match.groupdict())
     if part["iy"]:
         readings = {(int(part["iy"]), int(part["im"]), int(part["id"]))}
     elif part["na"]:

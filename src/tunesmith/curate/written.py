@@ -19,6 +19,7 @@ from tunesmith.core.errors import DataError, InputError
 from tunesmith.core.records import Example, Message
 from tunesmith.curate.place import Place
 from tunesmith.curate.shapes import BUILDERS
+from tunesmith.curate.synthetic import MARK, read_mark
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "chat": ("messages", "tools"),
@@ -62,14 +63,17 @@ def checked_row(example: Example, shape: str, kind: str = ".jsonl") -> Mapping[s
     """
     place = Place(example.source.path, example.source.line)
     row = ROWS[shape](example) if example.is_document == (shape == "text") else {}
+    if example.synthetic is not None:
+        row = {**row, MARK: example.synthetic.model_dump(mode="json")}
     row = row if kind == ".jsonl" else {name: _cell(value) for name, value in row.items()}
     try:
-        is_same = BUILDERS[shape](row, place).id == example.id
+        is_same = BUILDERS[shape](row, place).id == example.id and read_mark(row, None, place) == example.synthetic
     except (DataError, KeyError):
         is_same = False
     if not is_same or (kind == ".csv" and any("\r" in cell for cell in row.values())):
         raise place.error(
             f"does not fit the shape {shape} in a {kind} file: it would read back as another row",
+            code="shape-cannot-hold",
             rule="what is written reads back as the same rows",
             fix="write it as chat rows: --to openai, with an --out that ends in .jsonl",
         )

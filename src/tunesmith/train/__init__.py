@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.train.config import AdapterConfig, Config, LoopConfig, refuse_formats, refuse_undeployable, refuse_unread
+from tunesmith.train.loss_log import worst_rows
 from tunesmith.train.order import parts_of
 from tunesmith.train.output import refuse_finished, weights_folder
 from tunesmith.train.parent import take_over
@@ -55,6 +56,7 @@ __all__ = [
     "train_on",
     "units_of",
     "weights_folder",
+    "worst_rows",
 ]
 
 _HOMES = {"search": "trial", "subset_key": "subset_trial", "train_on": "subset_trial"}

@@ -17,9 +17,9 @@ from tunesmith.core import store
 from tunesmith.core.events import RowLoss
 from tunesmith.model.batch import Batch
 from tunesmith.train import ranks
+from tunesmith.train.loss_log import FILE
 
 Tensor = torch.Tensor
-FILE = "row_losses.jsonl"
 
 
 class Collector:

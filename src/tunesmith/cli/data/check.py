@@ -19,6 +19,7 @@ from tunesmith.cli.data.request import (
     Request,
     request,
     styled,
+    tagger_of,
 )
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def check(
 
         asked = request(console, files, model, max_length, format, column or [], set or [])
         config = curate.compared_with(asked.config, against or [])
-        found = curate.examine(config, asked.renderer, asked.max_length, console.emit, asked.context)
+        tagger = tagger_of(config)
+        found = curate.examine(config, asked.renderer, asked.max_length, console.emit, asked.context, tagger=tagger)
         findings = [*found.findings, *([] if found.unreadable else _too_few_rows(found, asked))]
         errors = sum(finding.severity == "error" for finding in findings)
         report = curate.summarise(found, asked.config, findings)

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunesmith.cli.console import Console, JsonOption, SetOption, session
-from tunesmith.cli.data.request import ColumnOption, FilesArgument, FormatOption, ModelOption, Request, request, styled
+from tunesmith.cli.data.request import (
+    ColumnOption,
+    FilesArgument,
+    FormatOption,
+    ModelOption,
+    Request,
+    request,
+    styled,
+    tagger_of,
+)
 
 if TYPE_CHECKING:
     from tunesmith.core.records import Finding, Source
@@ -83,7 +92,10 @@ class _Work:
         from tunesmith import curate
 
         asked = self.asked
-        found = curate.examine(asked.config, asked.renderer, asked.max_length, self.console.emit, asked.context)
+        config, tagger = asked.config, tagger_of(asked.config)
+        found = curate.examine(
+            config, asked.renderer, asked.max_length, self.console.emit, asked.context, tagger=tagger
+        )
         if found.unreadable:
             raise found.unreadable[0]
         return curate.proposed(found.findings)

@@ -14,7 +14,7 @@ from tunesmith.cli.console import Console
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from tunesmith.core.protocols import Renderer
+    from tunesmith.core.protocols import Renderer, Tagger
     from tunesmith.curate import Config, DatasetSpec
 
 _CONFIG_SUFFIXES = (".yaml", ".yml")
@@ -133,6 +133,15 @@ def _config_of(files: Sequence[str], format: str, columns: Sequence[str]) -> Con
 def dataset_spec(file: str, format: str, columns: Sequence[str], system: str) -> DatasetSpec:
     """How one file is to be read, from the options of the command line."""
     return _config_of([file], format, columns).datasets[0].model_copy(update={"system": system})
+
+
+def tagger_of(config: Config) -> Tagger | None:
+    """The model of names, where one is configured; nothing heavy is imported otherwise."""
+    if not config.checks.personal.ner_model:
+        return None
+    from tunesmith import lifecycle
+
+    return lifecycle.tagger_for(config)
 
 
 def styled(text: str, style: str) -> Text:

@@ -12,6 +12,7 @@ from tunesmith.cli.data.request import ColumnOption, FilesArgument, FormatOption
 
 ShareOption = Annotated[float | None, typer.Option("--val-size", help="Share of the rows for validation.")]
 TestOption = Annotated[float | None, typer.Option("--test-size", help="Share of the rows for the test.")]
+GroupOption = Annotated[str | None, typer.Option("--group-by", help="Column whose equal values stay in one split.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Another number gives another split.")]
 
 
@@ -21,6 +22,7 @@ def split(
     val_size: ShareOption = None,
     test_size: TestOption = None,
     seed: SeedOption = None,
+    group_by: GroupOption = None,
     format: FormatOption = "auto",
     column: ColumnOption = None,
     set: SetOption = None,
@@ -31,7 +33,7 @@ def split(
         from tunesmith import curate
 
         asked = data_config(files, format, column or [], set or [])
-        given = {"val_size": val_size, "test_size": test_size, "split_seed": seed}
+        given = {"val_size": val_size, "test_size": test_size, "split_seed": seed, "group_by": group_by}
         changes = {name: value for name, value in given.items() if value is not None}
         config = curate.Config.model_validate({**asked.model_dump(), **changes})
         rows = curate.write_splits(config, out, console.emit)
