@@ -169,7 +169,9 @@ def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Pr
     longest = int(settings.stage("train", training.Config).max_length)
     data = settings.stage("data", curate.Config)
     dataset = curate.run(data, renderer, longest, emit, context_of(folder), workspace, tagger_for(data))
-    evaluate.require_primary(settings.stage("evaluate", evaluate.Config), once_each(dataset.of("test"), ignore))
+    judged = settings.stage("evaluate", evaluate.Config)
+    if judged.primary_metric != "auto":  # test rows are looked at only where a named metric has to fit them
+        evaluate.require_primary(judged, once_each(dataset.of("test"), ignore))
     return Project(settings, workspace, folder, renderer, dataset, emit)
 
 

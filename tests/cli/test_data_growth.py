@@ -13,7 +13,7 @@ import pytest
 from tests.cli.conftest import Desk, refusal
 from tests.command import SECONDS, Ran, plain, read_until, started
 from tests.project import CONFIG, ROWS, questions, write_rows
-from tunesmith import lifecycle
+from tunesmith import curate, lifecycle
 from tunesmith import train as training
 
 LEARNS = {"learning_rate": 3e-3, "num_train_epochs": 2, "val_size": 0.25}
@@ -39,17 +39,15 @@ class Poison:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The splits whose tokens were asked for; a test row that is read fails the test."""
-    prepared, tokenise, seen = lifecycle.prepare, lifecycle.tokenise, []
+    curated, tokenise, seen = curate.run, lifecycle.tokenise, []
 
-    def poisoned(*arguments: Any, **named: Any) -> lifecycle.Project:
-        project = prepared(*arguments, **named)
-        data = project.dataset
+    def poisoned(*arguments: Any, **named: Any) -> curate.Dataset:
+        data = curated(*arguments, **named)
         assert data.of("test")
         rows = tuple(Poison() if example.split == "test" else example for example in data.examples)
-        project.dataset = replace(data, examples=rows, tokens={**data.tokens, "test": [Poison()]})  # type: ignore
-        return project
+        return replace(data, examples=rows, tokens={**data.tokens, "test": [Poison()]})  # type: ignore
 
-    monkeypatch.setattr(lifecycle, "prepare", poisoned)
+    monkeypatch.setattr(curate, "run", poisoned)
     monkeypatch.setattr(lifecycle, "tokenise", lambda project, split: seen.append(split) or tokenise(project, split))
     monkeypatch.setattr("tunesmith.evaluate.run", lambda *_, **__: pytest.fail("an experiment evaluated something"))
     return seen

@@ -42,6 +42,7 @@ def enough(
         settings = lifecycle.load_settings(config, set or [])
         words = [f" --set {item}" for item in set or []]
         words += [f" --fractions {fractions}"] * (fractions != "0.25,0.5,1") + [f" --seeds {seeds}"] * (seeds != 3)
+        words += [f" --margin {margin:g}"] * (margin != 0.02)
         with resumable(f"tunesmith data enough {config}{''.join(words)}"):
             curve = experiments.enough(settings, Workspace.open(), shares, seeds, margin, console.emit, fresh)
         console.print("", _table(curve), "", curve.growth.sentence, "", f"report:  {curve.page}")
