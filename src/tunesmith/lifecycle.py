@@ -26,13 +26,13 @@ from tunesmith.core import config as configuration
 from tunesmith.core import store
 from tunesmith.core.artifacts import AdapterCard, Estimate, Machine, Release, Report, RunRecord, SweepRecord
 from tunesmith.core.config import Settings
-from tunesmith.core.errors import DataError
 from tunesmith.core.events import Emit, Note, RowLoss, Stage, ignore
 from tunesmith.core.protocols import Sampler, Tagger
 from tunesmith.core.ranks import place
-from tunesmith.core.records import Example, TokenizedExample
+from tunesmith.core.records import TokenizedExample
 from tunesmith.core.store import Workspace
-from tunesmith.model.resolve import CARD, Subject, context_of, resolve_model, resolve_subject
+from tunesmith.held_out import TRAINED_ROWS, once_each, warn_of_trained_rows
+from tunesmith.model.resolve import CARD, context_of, resolve_model, resolve_subject
 from tunesmith.settings import for_anywhere, resolve_autos, with_whole_paths
 from tunesmith.text.sources import require_template
 from tunesmith.text.template import TemplateRenderer
@@ -51,9 +51,6 @@ STAGES: Mapping[str, Any] = {
     "serve": serve.Config,
 }
 """What the keys of ``tunesmith.yaml`` configure."""
-
-TRAINED_ROWS = "trained_rows.txt"
-"""Ids (hashes of the content) of the rows that a model has seen, in a run's folder and beside stored weights."""
 
 
 @dataclass
@@ -172,7 +169,9 @@ def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Pr
     longest = int(settings.stage("train", training.Config).max_length)
     data = settings.stage("data", curate.Config)
     dataset = curate.run(data, renderer, longest, emit, context_of(folder), workspace, tagger_for(data))
-    evaluate.require_primary(settings.stage("evaluate", evaluate.Config), once_each(dataset.of("test"), ignore))
+    judged = settings.stage("evaluate", evaluate.Config)
+    if judged.primary_metric != "auto":  # test rows are looked at only where a named metric has to fit them
+        evaluate.require_primary(judged, once_each(dataset.of("test"), ignore))
     return Project(settings, workspace, folder, renderer, dataset, emit)
 
 
@@ -182,10 +181,12 @@ def tagger_for(data: curate.Config) -> Tagger | None:
     Raises:
         ModelError: it cannot be loaded.
     """
+    folder = data.checks.personal.ner_model
+    if not folder:
+        return None
     from tunesmith.model.tagger import load_tagger
 
-    folder = data.checks.personal.ner_model
-    return load_tagger(Path(folder).expanduser()) if folder else None
+    return load_tagger(Path(folder).expanduser())
 
 
 def _require_files(settings: Settings) -> None:
@@ -450,46 +451,6 @@ def evaluate_models(
     report = evaluate.run(config, [sampler for _, sampler in opened], examples, emit=emit, dataset_digest=digest)
     workspace.put("report", report.report_id, report)
     return report
-
-
-def once_each(examples: Sequence[Example], emit: Emit) -> tuple[Example, ...]:
-    """A row that occurs twice would count double and make the intervals too narrow."""
-    distinct = {example.id: example for example in examples}
-    if len(distinct) < len(examples):
-        text = f"{len(examples) - len(distinct)} held-out rows occur more than once; each is counted once"
-        emit(Note(text=text, level="warning"))
-    return tuple(distinct.values())
-
-
-def warn_of_trained_rows(subject: Subject, examples: Sequence[Example], emit: Emit) -> None:
-    """Say which rows a model was trained on; refuse when it was trained on all of them."""
-    lists = lists_of_trained_rows(subject)
-    if not lists:
-        if subject.adapter is not None or subject.renderer_digest:
-            text = f"not checked whether {subject.name} was trained on these rows: give the run's folder to check it"
-            emit(Note(text=text))
-        return
-    trained = {id for known in lists for id in known.read_text(encoding="utf-8").split()}
-    seen = [example for example in examples if example.id in trained]
-    if len(seen) == len(examples):
-        raise DataError(
-            f"all {len(examples)} rows were training or validation rows of {subject.name}",
-            where=str(examples[0].source.path),
-            rule="a model is measured on rows that it has not seen",
-            fix="give a file of held-out rows",
-        )
-    if seen:
-        places = ", ".join(str(example.source) for example in seen[:3])
-        text = f"{len(seen)} of {len(examples)} rows were training or validation rows of {subject.name}: {places}"
-        emit(Note(text=f"{text}; the result flatters it", level="warning"))
-
-
-def lists_of_trained_rows(subject: Subject) -> list[Path]:
-    """The lists of the run or the stored weights, and that of a base which was tuned before it."""
-    base = Path(subject.base)
-    tuned = (base, base.parent) if (base / CARD).is_file() else ()
-    places = dict.fromkeys((subject.run, subject.adapter, *tuned))
-    return [known for place in places if place and (known := place / TRAINED_ROWS).is_file()]
 
 
 def machine() -> Machine:

@@ -102,7 +102,7 @@ def test_every_key_of_the_adapter_has_a_reader() -> None:
     from tunesmith.train.config import READ_BY
 
     folder = Path(train.__file__).parent
-    source = (folder / "runs.py").read_text() + (folder / "config.py").read_text()
+    source = "".join((folder / name).read_text() for name in ("runs.py", "options.py", "config.py"))
     assert set(READ_BY) <= set(train.AdapterConfig.model_fields)
     assert all(f"adapter.{key}" in source for key in train.AdapterConfig.model_fields)
 

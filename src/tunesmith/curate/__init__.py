@@ -24,6 +24,7 @@ from tunesmith.curate.config import Config, DataSet, Dataset, DatasetSpec, compa
 from tunesmith.curate.croissant import to_croissant
 from tunesmith.curate.demo import demo_rows, demo_schema
 from tunesmith.curate.diff import DataDiff, Difference, diff
+from tunesmith.curate.enough import MARGIN, Growth, judge_growth, percent
 from tunesmith.curate.history import chosen_entries, kept_by, repair, restore
 from tunesmith.curate.importing import SHAPES, Import, read_import, wanted
 from tunesmith.curate.lab.selftest import FEWEST as FEWEST_PLANTABLE
@@ -37,6 +38,16 @@ from tunesmith.curate.redact import load_key, redact, without_personal
 from tunesmith.curate.repair import Decision, decide, proposed
 from tunesmith.curate.report import CurationReport, summarise, write_report
 from tunesmith.curate.run import Examination, content_digest, examine, run
+from tunesmith.curate.selection import (
+    ARMS,
+    Arm,
+    Comparison,
+    Difficulty,
+    compare_arms,
+    diverse_rows,
+    hard_rows,
+    measure_difficulty,
+)
 from tunesmith.curate.split import assign as place_rows
 from tunesmith.curate.split import must_have_rows
 from tunesmith.curate.splitting import ASSIGNMENT, write_splits
@@ -45,17 +56,21 @@ from tunesmith.curate.version import DataVersion, Found, refuse_overwriting, ste
 from tunesmith.curate.written import write_examples
 
 __all__ = [
+    "ARMS",
     "ASSIGNMENT",
     "FEWEST_PLANTABLE",
+    "MARGIN",
     "METHODS",
     "MISSING",
     "REASONS",
     "SHAPES",
+    "Arm",
     "AuditDecision",
     "AuditResult",
     "CardNotes",
     "Checks",
     "Cluster",
+    "Comparison",
     "Config",
     "CurationReport",
     "DataCard",
@@ -66,8 +81,10 @@ __all__ = [
     "DatasetSpec",
     "Decision",
     "Difference",
+    "Difficulty",
     "Examination",
     "Found",
+    "Growth",
     "Import",
     "Inspection",
     "Lineage",
@@ -81,6 +98,7 @@ __all__ = [
     "audit_texts",
     "begin_audit",
     "chosen_entries",
+    "compare_arms",
     "compared_with",
     "content_digest",
     "decide",
@@ -90,14 +108,19 @@ __all__ = [
     "demo_schema",
     "describe",
     "diff",
+    "diverse_rows",
     "draw_rows",
     "examine",
     "gather",
+    "hard_rows",
     "inspect",
+    "judge_growth",
     "keep_rows",
     "kept_by",
     "load_key",
+    "measure_difficulty",
     "must_have_rows",
+    "percent",
     "place_rows",
     "plantable",
     "proposed",

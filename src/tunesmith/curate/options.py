@@ -56,8 +56,8 @@ class Checks(Record):
             "overlap": {"against": against},
             "semantic_duplicates": {"embedder": whole(self.semantic_duplicates.embedder)},
         }
-        files = {"dictionary": self.personal.dictionary, "ner_model": self.personal.ner_model}
-        files["key_file"] = self.personal.key_file
+        personal = self.personal
+        files = {"dictionary": personal.dictionary, "ner_model": personal.ner_model, "key_file": personal.key_file}
         changed["personal"] = {name: whole(path) for name, path in files.items()}
         if isinstance(self.form.json_schema, str):
             changed["form"] = {"json_schema": whole(self.form.json_schema)}

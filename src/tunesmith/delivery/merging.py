@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunesmith import evaluate, lifecycle, serve
+from tunesmith import evaluate, held_out, serve
 from tunesmith.core import store
 from tunesmith.core.artifacts import AdapterCard, Canary, Delivery, Difference, Report
 from tunesmith.core.disk import MANIFEST
@@ -164,10 +164,10 @@ def bake(staged: Path, opened: Opened) -> None:
             rule="tokenizer, chat template and stop tokens are the same before and after",
             fix="report this: it is a fault of Tunesmith; nothing was written",
         )
-    lists = lifecycle.lists_of_trained_rows(opened.subject)
+    lists = held_out.lists_of_trained_rows(opened.subject)
     ids = sorted({id for known in lists for id in known.read_text(encoding="utf-8").split()})
     if ids:
-        store.write_text(staged / lifecycle.TRAINED_ROWS, "\n".join(ids) + "\n")
+        store.write_text(staged / held_out.TRAINED_ROWS, "\n".join(ids) + "\n")
 
 
 def _bake_template(staged: Path, text: str) -> None:

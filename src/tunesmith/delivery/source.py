@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunesmith import curate, evaluate, lifecycle, serve
+from tunesmith import curate, evaluate, held_out, serve
 from tunesmith.core import store
 from tunesmith.core.artifacts import Delivery
 from tunesmith.core.config import Settings
@@ -91,8 +91,8 @@ def open_source(order: Order, workspace: Workspace, emit: Emit) -> Opened:
         evaluate.load_schema(order.settings.stage("evaluate", evaluate.Config).json_schema)
     examples: Sequence[Example] = ()
     if order.rows is not None:
-        examples = lifecycle.once_each(tuple(curate.read(order.rows)), emit)
-        lifecycle.warn_of_trained_rows(subject, examples, emit)
+        examples = held_out.once_each(tuple(curate.read(order.rows)), emit)
+        held_out.warn_of_trained_rows(subject, examples, emit)
     folder = resolve_model(subject.base, workspace, emit)
     renderer = serve.subject_renderer(subject, folder)
     return Opened(order, subject, folder, renderer, examples, workspace, emit)

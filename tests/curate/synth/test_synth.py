@@ -195,3 +195,15 @@ def test_the_journal_is_plain_json(tmp_path: Path) -> None:
     made_from(tmp_path, Numbered("x"), rows=5)
     lines = [json.loads(line) for line in (tmp_path / "journal").read_text().splitlines()]
     assert [line.get("batch") for line in lines] == [None, "0:questions", "0:answers"]
+
+
+def test_personal_data_and_languages_are_recognised() -> None:
+    from tunesmith.curate.synth.filters import has_personal, same_language
+
+    assert has_personal("Mail me at jan.jansen@example.nl please")
+    assert not has_personal("When is the museum open?")
+    dutch = "Ik wil graag weten wanneer het zwembad morgen weer open gaat, kunt u dat zeggen?"
+    english = "I would like to know when the swimming pool opens again tomorrow, can you tell me?"
+    assert not same_language(dutch, english)
+    assert same_language(dutch, dutch)
+    assert same_language("Ja", english)

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from tunesmith.cli.data import audit, card, check, diff, import_, lineage, repair, selftest, show, split, synth
+from tunesmith.cli.data import (
+    audit,
+    card,
+    check,
+    diff,
+    enough,
+    import_,
+    lineage,
+    repair,
+    select,
+    selftest,
+    show,
+    split,
+    synth,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Check data files, look at their rows, repair, split and describe them.")
 app.command()(check.check)
@@ -17,4 +31,6 @@ app.command()(audit.audit)
 app.command()(lineage.lineage)
 app.command()(card.card)
 app.command()(synth.synth)
+app.command()(enough.enough)
+app.command()(select.select)
 app.command()(selftest.selftest)

@@ -110,3 +110,22 @@ def schema_filter(schema: Mapping[str, Any] | None) -> Callable[[str], bool]:
             return False
 
     return follows
+
+
+def has_personal(text: str) -> bool:
+    """Whether a text holds something that looks like personal data or a secret."""
+    from tunesmith.curate.personal.detector import Detector
+
+    detector = Detector()
+    return bool(detector.find(text) or detector.find_secrets(text))
+
+
+def same_language(one: str, other: str) -> bool:
+    """Whether two texts are in one language, as far as can be told: short texts are in any."""
+    from tunesmith.curate.language import detector
+
+    language = detector()
+    if language is None:
+        return True
+    first, second = language(one), language(other)
+    return not first or not second or first == second

@@ -59,8 +59,8 @@ def synthesise(
     journal: Path,
     *,
     schema: Mapping[str, Any] | None = None,
-    is_personal: Callable[[str], bool] | None = None,
-    same_language: Callable[[str, str], bool] | None = None,
+    is_personal: Callable[[str], bool] = filters.has_personal,
+    same_language: Callable[[str, str], bool] = filters.same_language,
     emit: Emit = ignore,
 ) -> Synthesis:
     """Rows made from seeds.
@@ -130,8 +130,8 @@ def _check_seeds(seeds: Sequence[Example]) -> None:
 @dataclass(frozen=True)
 class _Tests:
     follows: Callable[[str], bool]
-    is_personal: Callable[[str], bool] | None
-    same_language: Callable[[str, str], bool] | None
+    is_personal: Callable[[str], bool]
+    same_language: Callable[[str, str], bool]
     novelty: filters.Novelty
 
     def reason(self, attempt: Attempt, method: Method, question: str, answer: Completion | None) -> str:
@@ -150,9 +150,9 @@ class _Tests:
         if not self.follows(answer.text):
             return "schema"
         new = [question] if method.keeps_answer else [question, answer.text]
-        if self.is_personal and any(map(self.is_personal, new)):
+        if any(map(self.is_personal, new)):
             return "personal data"
-        if self.same_language and not self.same_language(question_of(attempt.parent), question):
+        if not self.same_language(question_of(attempt.parent), question):
             return "language"
         return ""
 

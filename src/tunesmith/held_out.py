@@ -1,0 +1,54 @@
+"""Rows that a model is measured on: each once, and none that it was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tunesmith.core.errors import DataError
+from tunesmith.core.events import Emit, Note
+from tunesmith.core.records import Example
+from tunesmith.model.resolve import CARD, Subject
+
+TRAINED_ROWS = "trained_rows.txt"
+"""Ids (hashes of the content) of the rows that a model has seen, in a run's folder and beside stored weights."""
+
+
+def once_each(examples: Sequence[Example], emit: Emit) -> tuple[Example, ...]:
+    """A row that occurs twice would count double and make the intervals too narrow."""
+    distinct = {example.id: example for example in examples}
+    if len(distinct) < len(examples):
+        text = f"{len(examples) - len(distinct)} held-out rows occur more than once; each is counted once"
+        emit(Note(text=text, level="warning"))
+    return tuple(distinct.values())
+
+
+def warn_of_trained_rows(subject: Subject, examples: Sequence[Example], emit: Emit) -> None:
+    """Say which rows a model was trained on; refuse when it was trained on all of them."""
+    lists = lists_of_trained_rows(subject)
+    if not lists:
+        if subject.adapter is not None or subject.renderer_digest:
+            text = f"not checked whether {subject.name} was trained on these rows: give the run's folder to check it"
+            emit(Note(text=text))
+        return
+    trained = {id for known in lists for id in known.read_text(encoding="utf-8").split()}
+    seen = [example for example in examples if example.id in trained]
+    if len(seen) == len(examples):
+        raise DataError(
+            f"all {len(examples)} rows were training or validation rows of {subject.name}",
+            where=str(examples[0].source.path),
+            rule="a model is measured on rows that it has not seen",
+            fix="give a file of held-out rows",
+        )
+    if seen:
+        places = ", ".join(str(example.source) for example in seen[:3])
+        text = f"{len(seen)} of {len(examples)} rows were training or validation rows of {subject.name}: {places}"
+        emit(Note(text=f"{text}; the result flatters it", level="warning"))
+
+
+def lists_of_trained_rows(subject: Subject) -> list[Path]:
+    """The lists of the run or the stored weights, and that of a base which was tuned before it."""
+    base = Path(subject.base)
+    tuned = (base, base.parent) if (base / CARD).is_file() else ()
+    places = dict.fromkeys((subject.run, subject.adapter, *tuned))
+    return [known for place in places if place and (known := place / TRAINED_ROWS).is_file()]
