@@ -183,7 +183,7 @@ def _observe(
 def _looked(kinds: Sequence[CheckKind], observers: Mapping[str, Observer], corpus: Corpus, emit: Emit) -> _Seen:
     """One pass over the rows, then each check's last word."""
     found: dict[str, list[Finding]] = {kind.name: [] for kind in kinds}
-    progress = _ticks(emit, "checking rows in a second process" if kinds and kinds[0].beside else "checking rows")
+    progress = _ticks(emit, "comparing rows" if kinds and kinds[0].beside else "checking rows")
     for row in corpus:
         for name, observer in observers.items():
             found[name] += observer.see(row)

@@ -1,0 +1,60 @@
+"""Large files: memory that does not grow with them, two processes that change no answer, and interruption."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.chats import write_chats
+from tests.command import QUICK, ctrl_c, inside, read_until, started
+
+READ = """
+import sys
+from tunesmith.core.records import Example
+from tunesmith.core.spool import Spool
+from tunesmith.curate.config import DatasetSpec
+from tunesmith.curate.read import read
+def highest():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+before = highest()
+rows = Spool(Example, read(DatasetSpec(path=sys.argv[1])), int(sys.argv[2]))
+print(len(rows), sum(1 for _ in rows), highest() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_reading_takes_a_small_part_of_the_size_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "chats.jsonl"
+    write_chats(path, 20_000)
+    done = subprocess.run(
+        [sys.executable, "-c", READ, str(path), str(1 << 20)],
+        capture_output=True, text=True, check=True, env=os.environ | QUICK,
+    )  # fmt: skip
+    rows, again, kilobytes = map(int, done.stdout.split())
+    assert (rows, again) == (20_000, 20_000)
+    assert kilobytes * 1024 < path.stat().st_size / 2, "a gigabyte must not need a gigabyte"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks safely")
+def test_two_processes_report_what_one_does(tmp_path: Path) -> None:
+    write_chats(tmp_path / "chats.jsonl", 5_200)
+    reports = []
+    for threads in ("1", "2"):
+        ran = inside("data", "check", "chats.jsonl", "--out", threads, at=tmp_path, TUNESMITH_THREADS=threads)
+        assert ran.code == 1, ran.err
+        reports.append({path.name: path.read_bytes() for path in sorted((tmp_path / threads).iterdir())})
+    assert reports[0] == reports[1]
+
+
+def test_an_interrupted_check_leaves_no_half_report(tmp_path: Path) -> None:
+    write_chats(tmp_path / "chats.jsonl", 6_000)
+    with started("data", "check", "chats.jsonl", at=tmp_path, TUNESMITH_THREADS="2") as process:
+        read_until(process.stderr, "checking rows")
+        ran = ctrl_c(process)
+    assert ran.code == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["chats.jsonl"]
+    assert "Traceback" not in ran.err
