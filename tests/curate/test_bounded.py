@@ -58,3 +58,12 @@ def test_an_interrupted_check_leaves_no_half_report(tmp_path: Path) -> None:
     assert ran.code == 130
     assert [path.name for path in tmp_path.iterdir()] == ["chats.jsonl"]
     assert "Traceback" not in ran.err
+
+
+def test_a_file_of_which_no_row_can_be_read_says_why(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text("hello\nworld\n", encoding="utf-8")
+    ran = inside("data", "check", "x.jsonl", "--json", at=tmp_path)
+    assert ran.code == 2
+    assert ran.error["where"] == "x.jsonl:1 (column 1)"
+    assert "is not valid JSON" in ran.error["what"]
+    assert "x.jsonl:2" in ran.error["what"], "the other row is named too"

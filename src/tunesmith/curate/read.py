@@ -43,6 +43,10 @@ class RowReading:
     rows: Iterator[tuple[Mapping[str, Any], Example]]
 
 
+NO_ROWS = "no-rows"
+"""Code of the error of a file of which no row can be read."""
+
+
 def read(spec: DatasetSpec, progress: Progress | None = None) -> Iterator[Example]:
     """The examples of a file, in order; ``progress`` counts bytes.
 
@@ -109,7 +113,7 @@ def open_rows(
     if first is None:
         raise Place(spec.path).error(
             "has no rows",
-            code="no-rows",
+            code=NO_ROWS,
             rule="a data file has at least one row (a table also has a header)",
             fix="check that the file was written to its end, and that its first rows can be read",
         )

@@ -27,7 +27,7 @@ from tunesmith.curate.measure import counted, kept_rows, select
 from tunesmith.curate.observe import Setting
 from tunesmith.curate.place import count
 from tunesmith.curate.quotes import error_without_values, findings_without_values
-from tunesmith.curate.read import Reading, labels_of, open_reading, subject_column
+from tunesmith.curate.read import NO_ROWS, Reading, labels_of, open_reading, subject_column
 from tunesmith.curate.sources import check_sources, refuse_unknown_origin
 from tunesmith.curate.split import must_have_rows, place
 
@@ -228,7 +228,7 @@ def _read_all(config: Config, emit: Emit) -> _Read:
     labels = labels_of(config)
     for spec in config.datasets:
         ticks = _ticks(emit, f"reading {Path(spec.path).name}")
-        reading = _opened(spec, report=read.report, progress=ticks, labels=labels)
+        reading = _opened(spec, read, progress=ticks, labels=labels)
         read.formats[spec.path], read.unused[spec.path] = reading.format, reading.unused
         for example in reading.examples:
             read.examples.append(example)
@@ -238,10 +238,13 @@ def _read_all(config: Config, emit: Emit) -> _Read:
     return read
 
 
-def _opened(spec: DatasetSpec, **how: Any) -> Reading:
+def _opened(spec: DatasetSpec, read: _Read, **how: Any) -> Reading:
+    before = len(read.unreadable)
     try:
-        return open_reading(spec, **how)
+        return open_reading(spec, report=read.report, **how)
     except DataError as error:
+        if error.code == NO_ROWS and read.unreadable[before:]:  # there are rows, and none can be read: why, is the news
+            raise _together(read.unreadable[before:]) from None
         raise error_without_values(error) from None
 
 

@@ -79,7 +79,8 @@ def write_splits(config: Config, out: Path, emit: Emit = ignore) -> Mapping[str,
             sheets.add(f"{split}.jsonl", text)
             sheets.add(ASSIGNMENT, json.dumps(_reason(spec, example, str(split)), ensure_ascii=False))
         sheets.flush()
-    return dict(sorted(Counter(map(str, splits)).items()))
+    counts = Counter(map(str, splits))
+    return {name: counts[name] for name in ("train", "validation", "test", "vault") if counts[name]}
 
 
 def _texts(config: Config, one_shape: bool, emit: Emit) -> Iterator[tuple[DatasetSpec, Example, str]]:
