@@ -9,10 +9,10 @@ import pytest
 from scipy.stats import binomtest
 
 from tests.curate.helpers import error_of, jsonl, pair
-from tunesmith.curate import audit
-from tunesmith.curate.audit import Decision, Mark, Sample
-from tunesmith.curate.audit_page import audit_page
 from tunesmith.curate.config import Config
+from tunesmith.curate.versions import audit
+from tunesmith.curate.versions.audit import Decision, Mark, Sample
+from tunesmith.curate.versions.audit_page import audit_page
 
 DATA = {"a.jsonl": "0" * 64}
 

@@ -17,7 +17,7 @@ import sys
 from tunesmith.core.records import Example
 from tunesmith.core.spool import Spool
 from tunesmith.curate.config import DatasetSpec
-from tunesmith.curate.read import read
+from tunesmith.curate.reading.read import read
 def highest():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 before = highest()

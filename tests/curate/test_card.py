@@ -13,11 +13,11 @@ from tests.command import Ran, inside
 from tests.curate.helpers import error_of, jsonl, pair, write
 from tests.curate.test_provenance import SAID
 from tunesmith.core.store import Workspace
-from tunesmith.curate import audit
-from tunesmith.curate.card import CardNotes, DataCard, describe
-from tunesmith.curate.card_page import MISSING, to_markdown
 from tunesmith.curate.config import Config
-from tunesmith.curate.croissant import CONTEXT, to_croissant
+from tunesmith.curate.versions import audit
+from tunesmith.curate.versions.card import CardNotes, DataCard, describe
+from tunesmith.curate.versions.card_page import MISSING, to_markdown
+from tunesmith.curate.versions.croissant import CONTEXT, to_croissant
 
 NOTES = {name: f"what people say about {name}" for name in CardNotes.model_fields} | {"published": "2026-05-17"}
 

@@ -11,10 +11,10 @@ from tests.curate.helpers import WordRenderer, example
 from tunesmith.core.events import Tick, ignore
 from tunesmith.core.records import Example, Finding, Message, Reply, Source, ToolCall
 from tunesmith.curate import Inspection
-from tunesmith.curate.checks import inspect as inspect_rows
+from tunesmith.curate.checks.observe import Setting
+from tunesmith.curate.checks.options import Checks
+from tunesmith.curate.checks.table import inspect as inspect_rows
 from tunesmith.curate.keys import normalise, prompt_key, row_key
-from tunesmith.curate.observe import Setting
-from tunesmith.curate.options import Checks
 
 
 def talk(*turns: Message | tuple[str, str], line: int = 1) -> Example:

@@ -6,9 +6,9 @@ import pytest
 
 from tests.curate.helpers import example
 from tests.lab.look import look
-from tunesmith.curate.answers import difference, wording
-from tunesmith.curate.conflicts import CONFLICTS, loose_key
-from tunesmith.curate.values import number_readings, quoted, values_in
+from tunesmith.curate.checks.answers import difference, wording
+from tunesmith.curate.checks.conflicts import CONFLICTS, loose_key
+from tunesmith.curate.checks.values import number_readings, quoted, values_in
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ import pytest
 from tests.curate.helpers import WordRenderer, example
 from tests.lab.look import look
 from tunesmith.core.records import Document, Example, Finding, Message, Reply, ToolCall
-from tunesmith.curate.checks import inspect
-from tunesmith.curate.controls import CONTROL, tokens_in
-from tunesmith.curate.observe import Setting
-from tunesmith.curate.options import Checks
-from tunesmith.curate.tools import TOOLS
+from tunesmith.curate.checks.controls import CONTROL, tokens_in
+from tunesmith.curate.checks.observe import Setting
+from tunesmith.curate.checks.options import Checks
+from tunesmith.curate.checks.table import inspect
+from tunesmith.curate.checks.tools import TOOLS
 
 
 @pytest.mark.parametrize(

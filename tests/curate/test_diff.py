@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.curate.helpers import jsonl, pair
 from tunesmith.curate.config import Config
-from tunesmith.curate.diff import DataDiff, diff
+from tunesmith.curate.versions.diff import DataDiff, diff
 
 
 def config(path: str, **spec: object) -> Config:

@@ -12,8 +12,7 @@ from sklearn.metrics import roc_auc_score
 from tests.curate.helpers import example, jsonl, pair
 from tunesmith.core.artifacts import Check
 from tunesmith.curate import Inspection
-from tunesmith.curate.checks import inspect
-from tunesmith.curate.diversity import (
+from tunesmith.curate.checks.diversity import (
     DiversityOptions,
     ProductionOptions,
     Sample,
@@ -21,8 +20,9 @@ from tunesmith.curate.diversity import (
     delong,
     two_samples,
 )
-from tunesmith.curate.observe import Setting
-from tunesmith.curate.options import Checks
+from tunesmith.curate.checks.observe import Setting
+from tunesmith.curate.checks.options import Checks
+from tunesmith.curate.checks.table import inspect
 
 TOPICS = {
     "return": ["return my parcel", "refund for the parcel", "send a parcel back", "returns and refunds"],

@@ -11,8 +11,8 @@ import pytest
 
 from tests.curate.helpers import error_of, jsonl, pair, write
 from tunesmith.core.errors import DataError
-from tunesmith.curate import json_rows, lines
-from tunesmith.curate.files import raw_rows, require_file
+from tunesmith.curate.reading import json_rows, lines
+from tunesmith.curate.reading.files import raw_rows, require_file
 
 
 def rows(path: str) -> list[tuple[int, dict[str, object]]]:

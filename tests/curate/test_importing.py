@@ -20,11 +20,11 @@ from tunesmith.core import fetch
 from tunesmith.core.errors import ConfigError, InputError, OfflineError
 from tunesmith.core.records import Example, Message, Reply, Source, Synthetic, ToolCall
 from tunesmith.curate.config import DatasetSpec
-from tunesmith.curate.importing import read_import, wanted
-from tunesmith.curate.place import Place
-from tunesmith.curate.read import read, read_file
-from tunesmith.curate.templates import parse
-from tunesmith.curate.written import write_examples
+from tunesmith.curate.reading.importing import read_import, wanted
+from tunesmith.curate.reading.place import Place
+from tunesmith.curate.reading.read import read, read_file
+from tunesmith.curate.reading.templates import parse
+from tunesmith.curate.reading.written import write_examples
 
 MARKED = Synthetic(method="paraphrase", generator="m", parents=("0123456789abcdef",))
 words = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=12)

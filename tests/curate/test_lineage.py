@@ -12,11 +12,11 @@ from tunesmith.core.artifacts import Release, RunRecord
 from tunesmith.core.errors import InputError
 from tunesmith.core.records import Action, Edit, Finding, Source
 from tunesmith.core.store import Workspace, write_text
-from tunesmith.curate import history, version
 from tunesmith.curate.config import Config, Dataset, DatasetSpec
-from tunesmith.curate.lineage import keep_rows, trace
-from tunesmith.curate.repair import decide
 from tunesmith.curate.run import run
+from tunesmith.curate.versions import history, version
+from tunesmith.curate.versions.lineage import keep_rows, trace
+from tunesmith.curate.versions.repair import decide
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ import pytest
 from tests.curate.helpers import example
 from tunesmith.core.events import ignore
 from tunesmith.core.records import Document, Example, Finding, Source
-from tunesmith.curate import near, ngrams
-from tunesmith.curate.checks import inspect
-from tunesmith.curate.near import jaccard, near_duplicates
-from tunesmith.curate.ngrams import char_grams, char_set, word_grams, word_set
-from tunesmith.curate.observe import Setting
-from tunesmith.curate.options import Checks
+from tunesmith.curate.checks import near, ngrams
+from tunesmith.curate.checks.near import jaccard, near_duplicates
+from tunesmith.curate.checks.ngrams import char_grams, char_set, word_grams, word_set
+from tunesmith.curate.checks.observe import Setting
+from tunesmith.curate.checks.options import Checks
+from tunesmith.curate.checks.table import inspect
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzé漢"
 

@@ -12,12 +12,12 @@ from tests.curate.helpers import error_of, example, jsonl, pair
 from tunesmith.core.events import ignore
 from tunesmith.core.records import Document, Example, Finding, Message, Reply, Source
 from tunesmith.curate import Config, DatasetSpec, compared_with
-from tunesmith.curate.checks import Inspection, inspect
-from tunesmith.curate.choices import choice_key
-from tunesmith.curate.observe import Setting
-from tunesmith.curate.options import Checks
-from tunesmith.curate.overlap import OverlapOptions
-from tunesmith.curate.runs import longest_run, longest_runs
+from tunesmith.curate.checks.choices import choice_key
+from tunesmith.curate.checks.observe import Setting
+from tunesmith.curate.checks.options import Checks
+from tunesmith.curate.checks.overlap import OverlapOptions
+from tunesmith.curate.checks.runs import longest_run, longest_runs
+from tunesmith.curate.checks.table import Inspection, inspect
 
 CHECK = "training rows that give away held-out rows"
 

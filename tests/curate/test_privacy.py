@@ -14,15 +14,15 @@ from tests.curate.helpers import chat, example, jsonl, pair, write
 from tunesmith.cli import main
 from tunesmith.core.errors import ConfigError, DataError
 from tunesmith.core.records import Example, Finding, Message, Reply, ToolCall
-from tunesmith.curate.checks import Inspection, inspect
+from tunesmith.curate.checks.observe import Setting
+from tunesmith.curate.checks.options import Checks
+from tunesmith.curate.checks.privacy import PERSONAL, SAMPLE, SECRETS, Personal
+from tunesmith.curate.checks.quotes import Quotes, error_without_values
+from tunesmith.curate.checks.table import Inspection, inspect
 from tunesmith.curate.corpus import Corpus
 from tunesmith.curate.lab import keys, personal
 from tunesmith.curate.lab.planted import numbered
-from tunesmith.curate.observe import Setting
-from tunesmith.curate.options import Checks
-from tunesmith.curate.privacy import PERSONAL, SAMPLE, SECRETS, Personal
-from tunesmith.curate.quotes import Quotes, error_without_values
-from tunesmith.curate.redact import apply, load_key, without_personal
+from tunesmith.curate.personal.redact import apply, load_key, without_personal
 
 
 def check(rows: Sequence[Example], tagger: Any = None, **options: Any) -> Inspection:

@@ -12,7 +12,7 @@ from tunesmith.core.artifacts import Check
 from tunesmith.core.errors import ConfigError
 from tunesmith.curate.config import Config, DatasetSpec
 from tunesmith.curate.provenance import Provenance, missing
-from tunesmith.curate.read import read
+from tunesmith.curate.reading.read import read
 from tunesmith.curate.run import examine, run
 
 SAID = {

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from tests.curate.helpers import chat, error_of, jsonl, pair, write
 from tunesmith.core.records import Example
 from tunesmith.curate import DatasetSpec, read, read_file
-from tunesmith.curate.read import open_reading
+from tunesmith.curate.reading.read import open_reading
 
 TOOL = {"type": "function", "function": {"name": "weather", "description": "", "parameters": {"type": "object"}}}
 CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Utrecht"}'}}
@@ -305,8 +305,8 @@ def test_bad_tools_and_other_values(tmp_path: Path) -> None:
     assert "is a text: 'x'" in error_of(lambda: one(tmp_path, {"conversations": ["x"]})).what
     import datetime
 
-    from tunesmith.curate.messages import clean
-    from tunesmith.curate.place import Place
+    from tunesmith.curate.reading.messages import clean
+    from tunesmith.curate.reading.place import Place
 
     error = error_of(lambda: clean(datetime.date(2020, 1, 1), Place("a.parquet", 3), "completion"))
     assert error.what == "is of a kind that has no text: date"

@@ -16,7 +16,7 @@ from tunesmith.curate.personal.detector import Detector, euredact_engine
 from tunesmith.curate.personal.found import Found, without_overlaps
 from tunesmith.curate.personal.names import NameList, read_names
 from tunesmith.curate.personal.options import PersonalOptions, action_of, reason_of
-from tunesmith.curate.redact import apply, load_key, pseudonym, redact, without_personal
+from tunesmith.curate.personal.redact import apply, load_key, pseudonym, redact, without_personal
 
 KEY, OTHER = b"a key of sixteen bytes or more", b"and another key of such a length"
 

@@ -13,10 +13,10 @@ from tests.curate.helpers import chat, error_of, jsonl, pair, write
 from tunesmith.core.errors import DataError, InputError
 from tunesmith.core.records import Action, Edit, Finding, Severity, Source
 from tunesmith.core.store import Workspace
-from tunesmith.curate import history, version
 from tunesmith.curate.config import DatasetSpec
-from tunesmith.curate.read import read
-from tunesmith.curate.repair import decide
+from tunesmith.curate.reading.read import read
+from tunesmith.curate.versions import history, version
+from tunesmith.curate.versions.repair import decide
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.curate.helpers import jsonl, pair
 from tunesmith.core.records import Finding
 from tunesmith.curate import Config, DatasetSpec, examine, summarise, write_report
-from tunesmith.curate.report import CurationReport
+from tunesmith.curate.checks.report import CurationReport
 
 
 def checked(path: str, folder: Path) -> tuple[list[Finding], CurationReport, str]:

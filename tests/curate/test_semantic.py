@@ -16,13 +16,13 @@ from tests.curate.helpers import example
 from tunesmith.core.errors import ConfigError
 from tunesmith.core.events import ignore
 from tunesmith.core.records import Example
-from tunesmith.curate import semantic, vectors
-from tunesmith.curate.checks import Inspection, inspect
-from tunesmith.curate.ngrams import inner_grams
-from tunesmith.curate.observe import Setting
-from tunesmith.curate.options import Checks
-from tunesmith.curate.semantic import SemanticOptions
-from tunesmith.curate.vectors import close_pairs, closest, space_of
+from tunesmith.curate.checks import semantic, vectors
+from tunesmith.curate.checks.ngrams import inner_grams
+from tunesmith.curate.checks.observe import Setting
+from tunesmith.curate.checks.options import Checks
+from tunesmith.curate.checks.semantic import SemanticOptions
+from tunesmith.curate.checks.table import Inspection, inspect
+from tunesmith.curate.checks.vectors import close_pairs, closest, space_of
 
 CHECK = "semantic duplicates"
 

@@ -17,10 +17,10 @@ from pydantic import ValidationError
 from tests.curate.helpers import error_of, example
 from tunesmith.core.records import Example, Split
 from tunesmith.curate import Config, DatasetSpec
+from tunesmith.curate.checks.near import jaccard
+from tunesmith.curate.checks.ngrams import char_set, word_set
 from tunesmith.curate.corpus import Placed
 from tunesmith.curate.keys import normalise, prompt_key
-from tunesmith.curate.near import jaccard
-from tunesmith.curate.ngrams import char_set, word_set
 from tunesmith.curate.split import assign as splits_of
 from tunesmith.curate.split import must_have_rows, place, side
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from tunesmith.core.records import Example, Finding
-from tunesmith.curate.checks import CHECKS
+from tunesmith.curate.checks.observe import Outcome, Setting
+from tunesmith.curate.checks.options import Checks
+from tunesmith.curate.checks.table import CHECKS
 from tunesmith.curate.corpus import Corpus
-from tunesmith.curate.observe import Outcome, Setting
-from tunesmith.curate.options import Checks
 
 
 def look(name: str, rows: Sequence[Example], **options: Any) -> tuple[list[Finding], Outcome]:

@@ -6,7 +6,7 @@ import random
 
 from tests.lab.look import look, real
 from tunesmith.core.records import Finding
-from tunesmith.curate.conflicts import CONFLICTS
+from tunesmith.curate.checks.conflicts import CONFLICTS
 from tunesmith.curate.lab.contradictions import contradict_json, contradict_text
 from tunesmith.curate.lab.planted import measured, row
 from tunesmith.curate.lab.shop import order_rows, text_rows

@@ -10,14 +10,14 @@ import pytest
 
 from tests.lab.look import look, real
 from tunesmith.core.records import Example, Finding
+from tunesmith.curate.checks.duplicates import COPIES, NEAR
+from tunesmith.curate.checks.semantic import SEMANTIC
+from tunesmith.curate.checks.vectors import space_of
 from tunesmith.curate.corpus import Row
-from tunesmith.curate.duplicates import COPIES, NEAR
 from tunesmith.curate.keys import normalise
 from tunesmith.curate.lab.copies import Copied, exact_copies, near_copies, paraphrases
 from tunesmith.curate.lab.manual import manual_rows
 from tunesmith.curate.lab.planted import row
-from tunesmith.curate.semantic import SEMANTIC
-from tunesmith.curate.vectors import space_of
 
 
 def whole(example: Example) -> str:
@@ -101,7 +101,7 @@ def _prose(count: int) -> list[str]:
 
 
 def _clusters(rows: Sequence[Example]) -> Sequence[object]:
-    from tunesmith.curate.near import near_duplicates
+    from tunesmith.curate.checks.near import near_duplicates
 
     return near_duplicates(list(dict.fromkeys(map(whole, rows)))).clusters
 

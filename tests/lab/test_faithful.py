@@ -8,11 +8,11 @@ import pytest
 
 from tests.lab.look import look, real
 from tunesmith.core.records import Example, Source
-from tunesmith.curate.faithful import FAITHFUL
+from tunesmith.curate.checks.faithful import FAITHFUL
+from tunesmith.curate.checks.structured import facts
 from tunesmith.curate.lab.facts import break_facts, fact_rows
 from tunesmith.curate.lab.planted import answered, measured, row
 from tunesmith.curate.lab.shop import order_rows, text_rows, ticket_rows
-from tunesmith.curate.structured import facts
 
 
 def restaurants(field: str) -> tuple[list[Example], set[Source]]:

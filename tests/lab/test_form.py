@@ -10,8 +10,8 @@ import pytest
 from tests.curate.helpers import example
 from tests.lab.look import look, real
 from tunesmith.core.records import Finding
+from tunesmith.curate.checks.form import FORM
 from tunesmith.curate.config import Config
-from tunesmith.curate.form import FORM
 from tunesmith.curate.lab.forms import ORDER_SCHEMA, SECTIONS, break_json, break_sections, section_rows
 from tunesmith.curate.lab.labels import flip_labels
 from tunesmith.curate.lab.planted import Planted, answered, measured, numbered, row

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from tests.lab.look import look, real
 from tunesmith.core.records import Finding
+from tunesmith.curate.checks.labels import LABELS
 from tunesmith.curate.lab.labels import flip_labels
 from tunesmith.curate.lab.planted import Planted, measured, row
 from tunesmith.curate.lab.shop import text_rows, ticket_rows
-from tunesmith.curate.labels import LABELS
 
 
 def precision_at_k(planted: Planted, findings: Sequence[Finding]) -> float:

@@ -8,10 +8,10 @@ import pytest
 
 from tests.lab.look import look, real
 from tunesmith.core.records import Example
+from tunesmith.curate.checks.overlap import CONTAMINATION
 from tunesmith.curate.lab.leaked import Leaked, answer_leaks, option_leaks, passage_leaks, question_leaks
 from tunesmith.curate.lab.manual import manual_rows
 from tunesmith.curate.lab.planted import row
-from tunesmith.curate.overlap import CONTAMINATION
 
 SAID = {
     "verbatim": "word for word",

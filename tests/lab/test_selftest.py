@@ -11,7 +11,7 @@ import pytest
 from tests.command import Ran, inside
 from tests.project import write_rows
 from tunesmith.core.records import Finding, Source
-from tunesmith.curate.checks import CHECKS
+from tunesmith.curate.checks.table import CHECKS
 from tunesmith.curate.lab import selftest as lab
 from tunesmith.curate.lab.manual import manual_rows
 from tunesmith.curate.lab.planted import Measured, Planted
@@ -78,7 +78,7 @@ def test_too_few_rows_are_refused(tmp_path: Path) -> None:
 def test_a_check_that_misses_or_cries_wolf_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     blind = [one for one in TRIALS if one.check == "control tokens"]
     monkeypatch.setattr(lab, "TRIALS", blind)
-    monkeypatch.setattr("tunesmith.curate.controls.tokens_in", lambda text: [])
+    monkeypatch.setattr("tunesmith.curate.checks.controls.tokens_in", lambda text: [])
     ran = inside("data", "selftest", at=tmp_path)
     assert ran.code == 1
     assert "FAILED" in ran.out

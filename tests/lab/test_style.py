@@ -8,12 +8,12 @@ import pytest
 
 from tests.lab.look import look, real
 from tunesmith.core.records import Example, Finding
-from tunesmith.curate import language, style
+from tunesmith.curate.checks import language, style
+from tunesmith.curate.checks.style import STYLE
 from tunesmith.curate.lab.labels import flip_labels
 from tunesmith.curate.lab.planted import row
 from tunesmith.curate.lab.shop import order_rows, text_rows, ticket_rows
 from tunesmith.curate.lab.styles import DRIFTS, DUTCH, drift, letters
-from tunesmith.curate.style import STYLE
 
 
 def lines(finding: Finding) -> set[int]:

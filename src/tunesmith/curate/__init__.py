@@ -1,42 +1,20 @@
 """Verb: raw rows become a checked, split data set."""
 
-from tunesmith.curate.audit import (
-    AuditResult,
-    Sample,
-    decide_row,
-    draw_rows,
-    gather,
-    read_journal,
-    undecided,
-)
-from tunesmith.curate.audit import (
-    Decision as AuditDecision,
-)
-from tunesmith.curate.audit import begin as begin_audit
-from tunesmith.curate.audit import result as audit_result
-from tunesmith.curate.audit import texts as audit_texts
-from tunesmith.curate.audit_page import audit_page
-from tunesmith.curate.card import CardNotes, DataCard, describe, reported
-from tunesmith.curate.card_page import MISSING, to_markdown
-from tunesmith.curate.checks import Inspection, inspect
-from tunesmith.curate.clusters import Cluster, question_clusters
+from tunesmith.curate.checks.clusters import Cluster, question_clusters
+from tunesmith.curate.checks.lengths import TokenCounts
+from tunesmith.curate.checks.options import Checks
+from tunesmith.curate.checks.report import CurationReport, summarise, write_report
+from tunesmith.curate.checks.table import Inspection, inspect
 from tunesmith.curate.config import Config, DataSet, Dataset, DatasetSpec, compared_with
-from tunesmith.curate.croissant import to_croissant
 from tunesmith.curate.demo import demo_rows, demo_schema
-from tunesmith.curate.diff import DataDiff, Difference, diff
 from tunesmith.curate.enough import MARGIN, Growth, judge_growth, percent
-from tunesmith.curate.history import chosen_entries, kept_by, repair, restore
-from tunesmith.curate.importing import SHAPES, Import, read_import, wanted
 from tunesmith.curate.lab.selftest import FEWEST as FEWEST_PLANTABLE
 from tunesmith.curate.lab.selftest import TrialResult, plantable, selftest
 from tunesmith.curate.lab.selftest import to_markdown as trials_page
-from tunesmith.curate.lengths import TokenCounts
-from tunesmith.curate.lineage import Lineage, keep_rows, trace
-from tunesmith.curate.options import Checks
-from tunesmith.curate.read import read, read_file, require_files
-from tunesmith.curate.redact import load_key, redact, without_personal
-from tunesmith.curate.repair import Decision, decide, proposed
-from tunesmith.curate.report import CurationReport, summarise, write_report
+from tunesmith.curate.personal.redact import load_key, redact, without_personal
+from tunesmith.curate.reading.importing import SHAPES, Import, read_import, wanted
+from tunesmith.curate.reading.read import read, read_file, require_files
+from tunesmith.curate.reading.written import write_examples
 from tunesmith.curate.run import Examination, content_digest, examine, run
 from tunesmith.curate.selection import (
     ARMS,
@@ -50,10 +28,32 @@ from tunesmith.curate.selection import (
 )
 from tunesmith.curate.split import assign as place_rows
 from tunesmith.curate.split import must_have_rows
-from tunesmith.curate.splitting import ASSIGNMENT, write_splits
 from tunesmith.curate.synth import METHODS, REASONS, Synthesis, SynthOptions, degraded_pairs, synthesise
-from tunesmith.curate.version import DataVersion, Found, refuse_overwriting, stem_of, version_of, write_out
-from tunesmith.curate.written import write_examples
+from tunesmith.curate.versions.audit import (
+    AuditResult,
+    Sample,
+    decide_row,
+    draw_rows,
+    gather,
+    read_journal,
+    undecided,
+)
+from tunesmith.curate.versions.audit import (
+    Decision as AuditDecision,
+)
+from tunesmith.curate.versions.audit import begin as begin_audit
+from tunesmith.curate.versions.audit import result as audit_result
+from tunesmith.curate.versions.audit import texts as audit_texts
+from tunesmith.curate.versions.audit_page import audit_page
+from tunesmith.curate.versions.card import CardNotes, DataCard, describe, reported
+from tunesmith.curate.versions.card_page import MISSING, to_markdown
+from tunesmith.curate.versions.croissant import to_croissant
+from tunesmith.curate.versions.diff import DataDiff, Difference, diff
+from tunesmith.curate.versions.history import chosen_entries, kept_by, repair, restore
+from tunesmith.curate.versions.lineage import Lineage, keep_rows, trace
+from tunesmith.curate.versions.repair import Decision, decide, proposed
+from tunesmith.curate.versions.splitting import ASSIGNMENT, write_splits
+from tunesmith.curate.versions.version import DataVersion, Found, refuse_overwriting, stem_of, version_of, write_out
 
 __all__ = [
     "ARMS",

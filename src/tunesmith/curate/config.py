@@ -13,7 +13,7 @@ from tunesmith.core.errors import ConfigError
 from tunesmith.core.records import Example, Record, Split
 from tunesmith.core.registry import nearest
 from tunesmith.core.rows import TokenRows
-from tunesmith.curate.options import Checks
+from tunesmith.curate.checks.options import Checks
 from tunesmith.curate.provenance import Provenance
 
 Format = Literal["auto", "chat", "sharegpt", "alpaca", "prompt-completion", "text"]

@@ -18,17 +18,17 @@ from tunesmith.core.records import Example, Finding, Source, digest_of
 from tunesmith.core.rows import TokenRows
 from tunesmith.core.spool import Spool
 from tunesmith.core.store import Workspace
-from tunesmith.curate.checks import Inspection, by_severity, inspect
+from tunesmith.curate.checks.lengths import CUT
+from tunesmith.curate.checks.observe import Setting
+from tunesmith.curate.checks.quotes import error_without_values, findings_without_values
+from tunesmith.curate.checks.sources import check_sources, refuse_unknown_origin
+from tunesmith.curate.checks.table import Inspection, by_severity, inspect
 from tunesmith.curate.config import Config, DataSet, Dataset, DatasetSpec
 from tunesmith.curate.corpus import Chosen, Placed
-from tunesmith.curate.files import text_files
-from tunesmith.curate.lengths import CUT
 from tunesmith.curate.measure import counted, kept_rows, select
-from tunesmith.curate.observe import Setting
-from tunesmith.curate.place import count
-from tunesmith.curate.quotes import error_without_values, findings_without_values
-from tunesmith.curate.read import NO_ROWS, Reading, labels_of, open_reading, subject_column
-from tunesmith.curate.sources import check_sources, refuse_unknown_origin
+from tunesmith.curate.reading.files import text_files
+from tunesmith.curate.reading.place import count
+from tunesmith.curate.reading.read import NO_ROWS, Reading, labels_of, open_reading, subject_column
 from tunesmith.curate.split import must_have_rows, place
 
 if TYPE_CHECKING:

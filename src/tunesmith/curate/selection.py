@@ -19,8 +19,8 @@ from tunesmith.core.errors import DataError
 from tunesmith.core.protocols import Progress, Sampler
 from tunesmith.core.records import Example, Message, Record, Reply, Score
 from tunesmith.core.stats import SMALLEST_SAMPLE, Interval, crossed
+from tunesmith.curate.checks.vectors import space_of
 from tunesmith.curate.keys import normalise, rank
-from tunesmith.curate.vectors import space_of
 
 ARMS = ("random", "ifd", "diversity", "all")
 """random: by chance. ifd: the hardest that are not above 1. diversity: hard and far apart. all: every row."""

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from tunesmith.core.errors import DataError
 from tunesmith.core.records import Example, Finding, Split
+from tunesmith.curate.checks.near import Tell
 from tunesmith.curate.config import Config, DatasetSpec
 from tunesmith.curate.corpus import Chosen
-from tunesmith.curate.near import Tell
-from tunesmith.curate.place import Place, shown
+from tunesmith.curate.reading.place import Place, shown
 from tunesmith.curate.together import FEW, LARGEST, Together, together
 
 SPLIT = "split"

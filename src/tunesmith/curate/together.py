@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from tunesmith.core.records import Example
 from tunesmith.core.spool import Spool
+from tunesmith.curate.checks.near import Tell, near_duplicates
 from tunesmith.curate.corpus import Row
-from tunesmith.curate.near import Tell, near_duplicates
 
 LARGEST, FEW = 0.2, 5
 """A near-duplicate cluster with more than this share of the rows, and more than so many, is taken apart."""

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tunesmith.core.events import Emit, Tick, ignore
 from tunesmith.core.records import Example, Record
-from tunesmith.curate.checks import CHECKS, inspect
+from tunesmith.curate.checks.observe import Setting
+from tunesmith.curate.checks.options import Checks
+from tunesmith.curate.checks.table import CHECKS, inspect
 from tunesmith.curate.corpus import Row
 from tunesmith.curate.lab.planted import Measured, numbered, row
 from tunesmith.curate.lab.trials import NOT_TRIED, TRIALS, Trial
-from tunesmith.curate.observe import Setting
-from tunesmith.curate.options import Checks
 
 FEWEST, MOST = 200, 1000
 """Rows of one's own that are needed, and that are used at most."""

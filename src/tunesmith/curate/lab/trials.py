@@ -11,12 +11,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tunesmith.core.records import Example, Finding
-from tunesmith.curate.conflicts import CONFLICTS
-from tunesmith.curate.controls import CONTROL
-from tunesmith.curate.diversity import DIVERSITY, REPRESENTATIVE
-from tunesmith.curate.duplicates import COPIES, NEAR
-from tunesmith.curate.faithful import FAITHFUL
-from tunesmith.curate.form import FORM
+from tunesmith.curate.checks.conflicts import CONFLICTS
+from tunesmith.curate.checks.controls import CONTROL
+from tunesmith.curate.checks.diversity import DIVERSITY, REPRESENTATIVE
+from tunesmith.curate.checks.duplicates import COPIES, NEAR
+from tunesmith.curate.checks.faithful import FAITHFUL
+from tunesmith.curate.checks.form import FORM
+from tunesmith.curate.checks.labels import LABELS
+from tunesmith.curate.checks.lengths import RENDERING, TOO_LONG, TRAINED
+from tunesmith.curate.checks.overlap import CONTAMINATION, OVERLAP
+from tunesmith.curate.checks.privacy import PERSONAL, SECRETS
+from tunesmith.curate.checks.semantic import SEMANTIC
+from tunesmith.curate.checks.style import STYLE
+from tunesmith.curate.checks.synthetic import SYNTHETIC
+from tunesmith.curate.checks.tools import TOOLS
+from tunesmith.curate.checks.turns import EMPTY_ANSWERS, EMPTY_QUESTIONS, ROLE_ORDER
 from tunesmith.curate.lab import copies, keys, leaked, measures, personal
 from tunesmith.curate.lab.contradictions import contradict_json, contradict_text
 from tunesmith.curate.lab.facts import break_facts
@@ -27,15 +36,6 @@ from tunesmith.curate.lab.planted import Measured, Planted, numbered, row
 from tunesmith.curate.lab.shop import order_rows, text_rows, ticket_rows
 from tunesmith.curate.lab.styles import DRIFTS, drift
 from tunesmith.curate.lab.turns import break_turns, made_by_a_model, with_calls
-from tunesmith.curate.labels import LABELS
-from tunesmith.curate.lengths import RENDERING, TOO_LONG, TRAINED
-from tunesmith.curate.overlap import CONTAMINATION, OVERLAP
-from tunesmith.curate.privacy import PERSONAL, SECRETS
-from tunesmith.curate.semantic import SEMANTIC
-from tunesmith.curate.style import STYLE
-from tunesmith.curate.synthetic import SYNTHETIC
-from tunesmith.curate.tools import TOOLS
-from tunesmith.curate.turns import EMPTY_ANSWERS, EMPTY_QUESTIONS, ROLE_ORDER
 
 Rows = Sequence[Example]
 AnyPlanted = Planted | copies.Copied | leaked.Leaked

@@ -122,7 +122,7 @@ def has_personal(text: str) -> bool:
 
 def same_language(one: str, other: str) -> bool:
     """Whether two texts are in one language, as far as can be told: short texts are in any."""
-    from tunesmith.curate.language import detector
+    from tunesmith.curate.checks.language import detector
 
     language = detector()
     if language is None:

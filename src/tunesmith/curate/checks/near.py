@@ -1,0 +1,350 @@
+"""Texts that are nearly the same: found by MinHash, proven by true Jaccard.
+
+A text is the set of its 5-grams: of words, or of characters where one of the two texts has fewer than 20 words. MinHash
+(Broder, 1997) with 112 hashes in 14 bands of 8 (Leskovec, Rajaraman and Ullman, chapter 3) proposes pairs: one of
+Jaccard 0.85 with a probability of 0.988, one of 0.8 with 0.924, one of 0.5 with 0.05. Every proposed pair is then
+measured on the sets themselves, so nothing that is reported is below the threshold.
+
+Two guards keep data of one mould from costing without end. 5-grams that stand in more than half of the texts are the
+mould and are not compared, where they make up a fifth of the texts or more. And a band that throws very many texts
+together compares each with a few of them; how many pairs went without a comparison is counted and said.
+
+Nothing depends on the order of the texts: they are worked on in the order of hashes of their content.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tunesmith.curate.checks.ngrams import BLOCK, char_grams, char_set, word_grams, word_set
+from tunesmith.curate.keys import rank
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Hashes = np.ndarray[Any, np.dtype[np.uint64]]
+
+GRAM = 5
+BANDS, ROWS = 14, 8
+THRESHOLD = 0.8
+SHORT = 20
+"""Texts with fewer words are compared by characters."""
+
+_LONGEST_SHORT = 32
+"""Texts of up to so many words also stand among the short ones: a text of 19 words may have a near copy of 22."""
+
+_SAMPLE, _ENOUGH, _COMMON, _MUCH = 512, 50, 0.5, 0.2
+"""The mould is what more than half of a sample of at least 50 texts share, if it is a fifth of them or more."""
+
+_CROWD, _ROUNDS = 64, 64
+"""A band with more texts than this compares them with 64 representatives instead of each with each."""
+
+_HOPELESS = 0.65
+"""Pairs whose estimate from all 112 hashes is below this are not measured: it is 4 standard errors below 0.8."""
+
+_FEW = 1024
+"""So many texts need no bands: each is compared with each, and a pair at 0.8 is as good as never missed."""
+
+_MEASURED = 10
+"""How many pairs a text are measured at most, and 100,000 for all."""
+
+_SETS = 4096
+"""Sets of 5-grams that are kept at hand while pairs are measured."""
+
+Tell = Callable[[int, int], None]
+"""Receives texts done and texts in all."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Texts that hang together by pairs at or over the threshold; ``lowest`` is the least Jaccard of these pairs."""
+
+    members: tuple[int, ...]
+    lowest: float
+
+
+@dataclass(frozen=True)
+class Near:
+    """What was found: clusters by their first text, and how many proposed pairs were not compared."""
+
+    clusters: tuple[Cluster, ...]
+    measure: Measure
+    threshold: float
+    not_compared: int = 0
+    measured: int = 0
+
+    def spare(self, cluster: Cluster) -> tuple[list[int], list[int]]:
+        """The texts of a cluster that stay, and those that are near duplicates of one that stays.
+
+        A cluster is a chain: its first and its last text need not be alike, and then both stay.
+        """
+        stay: list[int] = []
+        spare: list[int] = []
+        for member in cluster.members:
+            is_copy = any(self.measure.of(kept, member) >= self.threshold for kept in stay)
+            (spare if is_copy else stay).append(member)
+        return stay, spare
+
+
+def near_duplicates(texts: Sequence[str], threshold: float = THRESHOLD, tell: Tell | None = None) -> Near:
+    """Clusters of texts with a Jaccard of at least ``threshold``.
+
+    Args:
+        texts: normalised texts (`keys.normalise`), looked up by number more than once; they may lie in a file.
+            Equal texts are near duplicates of each other.
+        threshold: least Jaccard of a pair, over 0.7.
+        tell: receives progress.
+    """
+    join = _Join(texts, threshold)
+    words = [text.count(" ") + 1 if text else 0 for text in texts]
+    for by_words in (False, True):
+        chosen = [i for i, n in enumerate(words) if (n >= SHORT if by_words else 0 < n < _LONGEST_SHORT)]
+        if len(chosen) > 1:
+            sketch = _sketch(texts, chosen, by_words, tell)
+            join.add(sketch, by_words, words)
+    return Near(tuple(join.clusters()), join.measure, threshold, join.not_compared, join.measured)
+
+
+def jaccard(a: frozenset[int], b: frozenset[int]) -> float:
+    """Shared part of two sets; 0 for empty ones."""
+    shared = len(a & b)
+    return shared / (len(a) + len(b) - shared) if shared else 0.0
+
+
+# ---------------------------------------------------------------- sketches
+
+
+@dataclass(frozen=True)
+class _Sketch:
+    """MinHash of the texts ``numbers``, in the order of their content."""
+
+    numbers: Any
+    bands: Hashes
+    """(texts, BANDS): one hash for each band of eight."""
+    marks: Any
+    """(texts, BANDS * ROWS): the lowest byte of every MinHash, to estimate a Jaccard."""
+    mould: frozenset[int]
+
+
+def _sketch(texts: Sequence[str], chosen: Sequence[int], by_words: bool, tell: Tell | None) -> _Sketch:
+    import numpy as np
+
+    order = np.array([rank(texts[i]) for i in chosen], np.uint64)
+    numbers = np.array(chosen)[np.argsort(order, kind="stable")]
+    mould = _mould([texts[i] for i in numbers[:_SAMPLE].tolist()], by_words)
+    bands = np.zeros((len(numbers), BANDS), np.uint64)
+    marks = np.zeros((len(numbers), BANDS * ROWS), np.uint8)
+    kept = np.zeros(len(numbers), bool)
+    for start, block in _blocks(texts, numbers.tolist()):
+        hashes, owner = word_grams(block, GRAM) if by_words else char_grams(block, GRAM)
+        if mould:
+            fresh = ~np.isin(hashes, np.fromiter(mould, np.uint64, len(mould)))
+            hashes, owner = hashes[fresh], owner[fresh]
+        least, seen = _least(hashes, owner, len(block))
+        rows = slice(start, start + len(block))
+        kept[rows], marks[rows], bands[rows] = seen, least.astype(np.uint8), _bands(least)
+        if tell:
+            tell(start + len(block), len(numbers))
+    return _Sketch(numbers[kept], bands[kept], marks[kept], mould)
+
+
+def _mould(sample: Sequence[str], by_words: bool) -> frozenset[int]:
+    """5-grams of more than half of the sample, which is the same for any order of the texts."""
+    if len(sample) < _ENOUGH:
+        return frozenset()
+    counts = Counter(gram for text in sample for gram in _set_of(text, by_words))
+    common = {gram: n for gram, n in counts.items() if n > _COMMON * len(sample)}
+    return frozenset(common) if sum(common.values()) >= _MUCH * counts.total() else frozenset()
+
+
+def _set_of(text: str, by_words: bool) -> frozenset[int]:
+    return word_set(text, GRAM) if by_words else char_set(text, GRAM)
+
+
+def _blocks(texts: Sequence[str], numbers: Sequence[int]) -> Iterator[tuple[int, list[str]]]:
+    block: list[str] = []
+    size = start = 0
+    for place, number in enumerate(numbers):
+        block.append(texts[number])
+        size += len(block[-1])
+        if size > BLOCK or place + 1 == len(numbers):
+            yield start, block
+            block, size, start = [], 0, place + 1
+
+
+def _least(hashes: Hashes, owner: Any, count: int) -> tuple[Any, Any]:
+    """The least value of each of the hash functions over the set of each text, and which texts have a set.
+
+    The functions are linear modulo 2^32 on values that are mixed already.
+    """
+    import numpy as np
+
+    factors, offsets = _functions()
+    least = np.full((count, BANDS * ROWS), 0xFFFFFFFF, np.uint32)
+    values = (hashes >> np.uint64(32)).astype(np.uint32)
+    for start in range(0, len(values), 1 << 15):
+        part, of = values[start : start + (1 << 15)], owner[start : start + (1 << 15)]
+        firsts = np.flatnonzero(np.diff(of, prepend=-1))
+        hashed = factors[:, None] * part + offsets[:, None]
+        here = of[firsts]
+        least[here] = np.minimum(least[here], np.minimum.reduceat(hashed, firsts, axis=1).T)
+    seen = np.zeros(count, bool)
+    seen[owner] = True
+    return least, seen
+
+
+def _functions() -> tuple[Any, Any]:
+    import numpy as np
+
+    random = np.random.default_rng(20250)
+    size = BANDS * ROWS
+    factors = random.integers(0, 1 << 32, size, dtype=np.uint32) | np.uint32(1)
+    return factors, random.integers(0, 1 << 32, size, dtype=np.uint32)
+
+
+def _bands(least: Any) -> Hashes:
+    import numpy as np
+
+    factors = np.random.default_rng(20251).integers(0, 1 << 63, (BANDS, ROWS), dtype=np.uint64) * np.uint64(2)
+    rows = least.reshape(-1, BANDS, ROWS).astype(np.uint64)
+    mixed: Hashes = (rows * (factors + np.uint64(1))).sum(axis=2, dtype=np.uint64)
+    return mixed ^ (mixed >> np.uint64(29))
+
+
+# ---------------------------------------------------------------- pairs
+
+
+@dataclass
+class _Join:
+    """Texts that are joined by measured pairs."""
+
+    texts: Sequence[str]
+    threshold: float
+    not_compared: int = 0
+    measured: int = 0
+    measure: Measure = field(init=False)
+    _parent: list[int] = field(init=False)
+    _budget: int = field(init=False)
+    _lowest: dict[int, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.measure = Measure(self.texts)
+        self._parent = list(range(len(self.texts)))
+        self._budget = _MEASURED * len(self.texts) + 100_000
+
+    def add(self, sketch: _Sketch, by_words: bool, words: Sequence[int]) -> None:
+        """Measure what the bands propose, band after band."""
+        self.measure.moulds[by_words] = sketch.mould
+        numbers = sketch.numbers.tolist()
+        refused: set[tuple[int, int]] = set()
+        for crowd, few in _crowds(sketch):
+            if len(crowd) < 2 or self._is_one([numbers[i] for i in crowd.tolist()]):
+                continue
+            for i, j in _alike(crowd, sketch, few):
+                a, b = numbers[i], numbers[j]
+                meant = by_words or min(words[a], words[b]) < SHORT
+                if not meant or (i, j) in refused or self._root(a) == self._root(b):
+                    continue
+                if self.measured >= self._budget:
+                    self.not_compared += 1
+                elif not self._tie(a, b, self.measure.of(a, b, by_words)):
+                    refused.add((i, j))
+            if not few:
+                self.not_compared += self._left(crowd, numbers)
+
+    def _is_one(self, members: Sequence[int]) -> bool:
+        root = self._root(members[0])
+        return all(self._root(member) == root for member in members[1:])
+
+    def _left(self, crowd: Any, numbers: Sequence[int]) -> int:
+        """Pairs of a great crowd that stand in different clusters and were not both compared."""
+        rest = [numbers[i] for i in crowd.tolist()[_ROUNDS:]]
+        sizes = Counter(map(self._root, rest)).values()
+        return (len(rest) ** 2 - sum(n * n for n in sizes)) // 2
+
+    def _root(self, i: int) -> int:
+        parent = self._parent
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    def _tie(self, a: int, b: int, value: float) -> bool:
+        self.measured += 1
+        if value < self.threshold:
+            return False
+        one, other = sorted((self._root(a), self._root(b)))
+        self._parent[other] = one
+        self._lowest[one] = min(value, self._lowest.get(one, 1.0), self._lowest.pop(other, 1.0))
+        return True
+
+    def clusters(self) -> Iterator[Cluster]:
+        """Clusters of two or more texts, by their first."""
+        members: dict[int, list[int]] = {}
+        for i in range(len(self.texts)):
+            members.setdefault(self._root(i), []).append(i)
+        for root, found in members.items():
+            if len(found) > 1:
+                yield Cluster(tuple(found), self._lowest[root])
+
+
+class Measure:
+    """True Jaccard of two texts; the sets of the last few thousand texts are kept."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+        self.moulds: dict[bool, frozenset[int]] = {}
+        """By words, by characters: what most texts share, which is not compared."""
+        self._kept: OrderedDict[tuple[int, bool], frozenset[int]] = OrderedDict()
+
+    def of(self, a: int, b: int, by_words: bool | None = None) -> float:
+        """Jaccard of two texts by number, by characters where one of them is short."""
+        if by_words is None:
+            by_words = min(self._texts[n].count(" ") for n in (a, b)) + 1 >= SHORT
+        return jaccard(self._set(a, by_words), self._set(b, by_words))
+
+    def _set(self, number: int, by_words: bool) -> frozenset[int]:
+        key = (number, by_words)
+        found = self._kept.get(key)
+        if found is None:
+            found = self._kept[key] = _set_of(self._texts[number], by_words) - self.moulds.get(by_words, frozenset())
+            if len(self._kept) > _SETS:
+                self._kept.popitem(last=False)
+        else:
+            self._kept.move_to_end(key)
+        return found
+
+
+def _crowds(sketch: _Sketch) -> Iterator[tuple[Any, bool]]:
+    """Places of texts that may be alike, and whether they are few enough to compare each with each."""
+    import numpy as np
+
+    if len(sketch.numbers) <= _FEW:
+        yield np.arange(len(sketch.numbers)), True
+        return
+    for band in range(BANDS):
+        for crowd in _same(sketch.bands[:, band]):
+            yield crowd, len(crowd) <= _CROWD
+
+
+def _alike(crowd: Any, sketch: _Sketch, few: bool) -> Iterator[tuple[int, int]]:
+    """Each text of a crowd with those after it that look alike; of a great crowd, a few texts with all others."""
+    for place, i in enumerate(crowd.tolist() if few else crowd[:_ROUNDS].tolist()):
+        rest = crowd[place + 1 :] if few else crowd[crowd != i]
+        alike = (sketch.marks[rest] == sketch.marks[i]).mean(axis=1) >= _HOPELESS
+        yield from ((i, j) for j in rest[alike].tolist())
+
+
+def _same(hashes: Any) -> Iterator[Any]:
+    """Groups of two or more places with the same hash, each in ascending order."""
+    import numpy as np
+
+    order = np.argsort(hashes, kind="stable")
+    ends = np.flatnonzero(np.diff(hashes[order])) + 1
+    bounds = np.concatenate(([0], ends, [len(order)]))
+    sizes = np.diff(bounds)
+    for k in np.flatnonzero(sizes > 1).tolist():
+        yield order[bounds[k] : bounds[k + 1]]

@@ -1,0 +1,1 @@
+"""Files of every shape to examples, and examples to files."""
