@@ -55,6 +55,8 @@ class AsGiven:
 
     rows: int
     per_step: int
+    seed: int = 0
+    """Of stochastic rounding, as in a run's own order."""
 
     @property
     def steps_per_epoch(self) -> int:

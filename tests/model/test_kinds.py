@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -399,3 +401,17 @@ def test_without_bitsandbytes_the_way_out_is_named(tiny_model: Path, monkeypatch
     with pytest.raises(ConfigError, match="method: qlora needs bitsandbytes, which is not installed") as error:
         load(tiny_model, "qlora")
     assert "pip install 'tunesmith[qlora]'" in error.value.fix
+
+
+def test_packing_into_four_bits_fetches_no_code_and_says_nothing() -> None:
+    # bitsandbytes gets native code from a hub when the package `kernels` is there; this one would say so
+    program = (
+        "import sys, types, torch\n"
+        "fetched = []\n"
+        "sys.modules['kernels'] = types.SimpleNamespace(get_kernel=lambda *a, **k: fetched.append(a))\n"
+        "from tunesmith.model import quant\n"
+        "quant._functional()\n"
+        "assert not fetched and sys.modules['kernels'].get_kernel\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert (ran.returncode, ran.stderr) == (0, "")

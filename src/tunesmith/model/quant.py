@@ -9,6 +9,10 @@ Shapes: in/out widths of a layer. A block is 64 weights with one scale; 256 scal
 
 from __future__ import annotations
 
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,8 +25,12 @@ Tensor = torch.Tensor
 
 
 def _functional() -> Any:
+    """bitsandbytes' functions. Its import would fetch native code from a hub where the package `kernels` is there."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # says that it could not
+    hidden = {} if "bitsandbytes" in sys.modules else {"kernels": None}
     try:
-        from bitsandbytes import functional
+        with without_modules(hidden):
+            from bitsandbytes import functional
     except ImportError as error:
         raise ConfigError(
             "method: qlora needs bitsandbytes, which is not installed",
@@ -31,6 +39,20 @@ def _functional() -> Any:
             fix="run `pip install 'tunesmith[qlora]'`, or use method: lora",
         ) from error
     return functional
+
+
+@contextmanager
+def without_modules(hidden: Mapping[str, None]) -> Iterator[None]:
+    """Modules that cannot be imported inside the block."""
+    before = {name: sys.modules.pop(name, None) for name in hidden}
+    sys.modules.update(hidden)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name, module in before.items():
+            sys.modules.pop(name, None)
+            if module is not None:
+                sys.modules[name] = module
 
 
 class Linear4(nn.Module):
