@@ -86,8 +86,8 @@ def test_answers_from_memory_equal_answers_from_the_whole(tmp_path: Path, name: 
     trainable.publish()
     given = []
     for memory in (base.way.memory, ""):
-        assert isinstance(base._body, Alone)
-        base._body = replace(base._body, memory=memory)
+        assert isinstance(base.body, Alone)
+        base.body = replace(base.body, memory=memory)
         engine = Engine(base)
         engine._digests[TUNED] = "in memory"
         for index, adapter in enumerate((TUNED, "", TUNED)):

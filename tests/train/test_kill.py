@@ -132,7 +132,8 @@ def test_killed_at_random_points_and_resumed_ends_with_the_same_bits(
     damaged = 0
     for kind in [kind for kind, count in POINTS[method].items() for _ in range(count)]:
         out = tmp_path / "killed"
-        clock = Clock(kind, generator.randint(1, calls[kind]))
+        # the first run of a process makes some calls that later ones need not make again
+        clock = Clock(kind, generator.randint(1, calls[kind] * 4 // 5))
         work = functools.partial(profiled, clock, tiny_model, out, method)
         assert in_a_child(work) == signal.SIGKILL, f"{kind} has no call {clock.number}"
         made = sorted((out / "checkpoints").glob("step-*"))
