@@ -239,6 +239,7 @@ def second_of_two(monkeypatch: pytest.MonkeyPatch, **changes: str) -> None:
 
 def test_processes_of_one_machine_share_its_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TUNESMITH_THREADS", raising=False)
+    monkeypatch.setattr("tunesmith.core.cores.usable_cores", lambda: 8)
     monkeypatch.setattr(device, "usable_cores", lambda: 8)
     monkeypatch.setattr(device, "available_memory", lambda: 1000)
     second_of_two(monkeypatch)
