@@ -16,18 +16,25 @@ from tunesmith.core.records import FinishReason, SamplingParams
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """Something to answer. ``adapter`` names a resident adapter; "" is the base."""
+    """Something to answer. ``adapter`` names an adapter of the engine; "" is the base.
+
+    ``salt``: requests share cached beginnings only with requests of the same salt (a tenant's).
+    """
 
     request_id: str
     tokens: tuple[int, ...]
     params: SamplingParams
     stop_ids: frozenset[int]
     adapter: str = ""
+    salt: str = ""
 
 
 @dataclass(frozen=True)
 class TokenOut:
-    """One new token and its log-probability (nats, before temperature).
+    """One new token and its log-probability (nats, before temperature, penalties and grammar).
+
+    ``top``: the likeliest tokens with their log-probabilities, as many as ``top_logprobs`` asks for, best first.
+    ``cached``: prompt tokens that were not computed anew; set with the first token of an answer.
 
     ``finished`` is set on the last token of an answer. A stop token ends with "stop" and is not text.
     """
@@ -36,6 +43,8 @@ class TokenOut:
     token: int
     logprob: float
     finished: FinishReason | None
+    top: tuple[tuple[int, float], ...] = ()
+    cached: int = 0
 
 
 class TokenEngine(Protocol):

@@ -210,14 +210,36 @@ class TokenizedExample(Record):
         ]
 
 
+class Grammar(Record):
+    """What an answer has to look like, whatever the model would rather say.
+
+    ``source``: a JSON schema as text (json_schema), a regular expression or a Lark grammar; ``choices``: the answers
+    to choose from (choice). json_object needs neither.
+    """
+
+    kind: Literal["json_object", "json_schema", "regex", "lark", "choice"]
+    source: str = ""
+    choices: tuple[str, ...] = ()
+
+
 class SamplingParams(Record):
-    """How to answer. ``temperature`` 0 is greedy. ``seed`` makes a sampled answer repeatable."""
+    """How to answer. ``temperature`` 0 is greedy. ``seed`` makes a sampled answer repeatable.
+
+    The penalties are OpenAI's: they lower the logit of tokens that the answer has already, once (presence) and for
+    every time (frequency). ``logit_bias`` is added to the logits of token ids. ``top_logprobs``: how many of the
+    likeliest tokens come with each token of the answer.
+    """
 
     max_tokens: int = Field(default=256, ge=1)
     temperature: float = Field(default=0.0, ge=0.0, le=2.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    presence_penalty: float = Field(default=0.0, ge=-2.0, le=2.0)
+    frequency_penalty: float = Field(default=0.0, ge=-2.0, le=2.0)
+    logit_bias: Mapping[int, float] = {}
+    top_logprobs: int = Field(default=0, ge=0, le=20)
+    grammar: Grammar | None = None
 
 
 FinishReason = Literal["stop", "length", "cancelled"]
@@ -231,6 +253,8 @@ class Completion(Record):
     prompt_tokens: int
     completion_tokens: int
     token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    """Log-probability of each token (nats, before temperature, penalties and grammar); () where nobody tells."""
     seconds: float = 0.0
 
 
