@@ -210,10 +210,13 @@ class Store:
         if more < 1:
             return False
         if self.size + more * slab.row_bytes > self.room:
-            self.slabs = {length: s for length, s in self.slabs.items() if s.taken or s is slab}
+            self._drop_idle(slab)
             self.pages.shrink(self.room - others - more * slab.row_bytes)
         slab.grow(slab.slots + more)
         return True
+
+    def _drop_idle(self, needed: Slab | None = None) -> None:
+        self.slabs = {length: slab for length, slab in self.slabs.items() if slab.taken or slab is needed}
 
     def give_back(self, row: Row) -> None:
         """The sequence is over."""
@@ -232,6 +235,8 @@ class Store:
         page_bytes = PAGE * self.shapes.position_bytes
         for index, link in enumerate(links):
             if link not in self.pages:
+                if self.size + page_bytes > self.room:
+                    self._drop_idle()
                 self.pages.shrink(max(0, self.room - (self.size - self.pages.size) - page_bytes))
                 if self.size + page_bytes > self.room:
                     return
@@ -241,7 +246,7 @@ class Store:
     def clear(self) -> None:
         """Forget all pages, and all rows that nobody has."""
         self.pages = PageCache()
-        self.slabs = {length: slab for length, slab in self.slabs.items() if slab.taken}
+        self._drop_idle()
 
 
 @dataclass(frozen=True)
@@ -297,6 +302,8 @@ class StepCache:
     """
 
     def __init__(self, fresh: Sequence[Piece], later: Sequence[Piece], decoding: Sequence[tuple[Row, int]]) -> None:
+        if len(fresh) == 1 and not later and not decoding and fresh[0].count <= QUERIES:
+            fresh, later = (), fresh  # alone: with the roundings of transformers' eager attention, bit by bit
         self.fresh, self.later, self.decoding = fresh, later, decoding
         self.runs: list[Run] = []
         self.layout: Layout | None = None
@@ -424,7 +431,8 @@ def _decode_run(
         query = query.new_zeros(run.slots, *query.shape[1:]).index_copy_(0, run.slot, query)
     keys, values = keys[:, :, : run.longest], values[:, :, : run.longest]
     side = query.view(run.slots, keys.shape[1], heads // keys.shape[1], -1)
-    scores = torch.matmul(side, keys.transpose(-1, -2)) * scaling
+    exact = run.slots == 1 and query.dtype == torch.float32
+    scores = _product(side, keys.transpose(-1, -2), exact) * scaling
     if extras is not None:
         scores = extras.cap(scores)
     mask = run.mask(window, scores.dtype)
@@ -434,5 +442,13 @@ def _decode_run(
         weights = extras.weights(scores, side.shape[2]).to(query.dtype)
     else:
         weights = torch.softmax(scores, dim=-1)
-    out = torch.matmul(weights, values).reshape(run.slots, heads, -1)
+    out = _product(weights, values, exact).reshape(run.slots, heads, -1)
     return out.index_select(0, run.slot) if idle else out
+
+
+def _product(side: Tensor, other: Tensor, exact: bool) -> Tensor:
+    """(S, K, G, …) times (S, K, …). ``exact``: one head at a time, which sums in the order in which transformers' eager
+    attention does; in fp32 a product of several rows sums in another one."""
+    if not exact:
+        return torch.matmul(side, other)
+    return torch.cat([torch.matmul(side[:, :, g : g + 1], other) for g in range(side.shape[2])], dim=2)

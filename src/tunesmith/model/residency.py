@@ -122,6 +122,14 @@ class Residency:
                 raise _unknown(name)
             self._rename(name, None)
 
+    def resize(self, limit: int) -> None:
+        """Let at most ``limit`` adapters stand on the base from now on; idle ones beyond that leave it."""
+        with self._lock:
+            self.limit = limit
+            for entry in [e for e in self._resident.values() if not e.pinned and not e.running]:
+                if len(self._resident) + self._coming > limit:
+                    self._take_off(entry)
+
     def begin(self, name: str) -> Entry:
         """A request names an adapter by name or digest; `end` it.
 
