@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +16,7 @@ MARK = "TUNESMITH_JOB_ATTEMPT"
 
 def this_process(worker: str) -> Owner:
     """This process as the owner of jobs."""
-    return Owner(worker=worker, host=socket.gethostname(), pid=os.getpid(), started=started(os.getpid()))
+    return Owner(worker=worker, host=platform.node(), pid=os.getpid(), started=started(os.getpid()))
 
 
 def started(pid: int) -> str:
@@ -31,7 +31,7 @@ def started(pid: int) -> str:
 
 def is_gone(owner: Owner) -> bool:
     """Whether the owner is known to have ended. Of another machine's processes nothing is known."""
-    if owner.host != socket.gethostname():
+    if owner.host != platform.node():
         return False
     if Path("/proc/self/stat").exists():
         return started(owner.pid) != owner.started
