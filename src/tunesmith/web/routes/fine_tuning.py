@@ -33,21 +33,23 @@ MOST_LISTED = 1000
 def router(service: FineTuning) -> APIRouter:
     """The routes. What jobs have made is callable before a client is told of it."""
     routes = APIRouter(prefix="/v1/fine_tuning")
+    _add_jobs(routes, service)
+    _add_progress(routes, service)
+    return routes
+
+
+def _answer(request: Request, job: Job) -> Response:
+    return json_response(job_object(job, tenant_of(request) or "tunesmith"))
+
+
+def _add_jobs(routes: APIRouter, service: FineTuning) -> None:
     jobs, sync = service.jobs, service.sync
-
-    async def told(request: Request, id: str) -> Job:
-        job = await asyncio.to_thread(jobs.job, id, tenant_of(request))
-        await asyncio.to_thread(sync)
-        return job
-
-    def answer(request: Request, job: Job) -> Response:
-        return json_response(job_object(job, tenant_of(request) or "tunesmith"))
 
     @routes.post("/jobs")
     async def create_job(request: Request) -> Response:
         body = await json_body(request)
         retried = request.headers.get("x-stainless-retry-count", "0") not in ("", "0")
-        return answer(request, await asyncio.to_thread(service.create, tenant_of(request), body, retried))
+        return _answer(request, await asyncio.to_thread(service.create, tenant_of(request), body, retried))
 
     @routes.post("/estimate")
     async def estimate(request: Request) -> Response:
@@ -64,7 +66,9 @@ def router(service: FineTuning) -> APIRouter:
 
     @routes.get("/jobs/{job_id}")
     async def retrieve_job(job_id: str, request: Request) -> Response:
-        return answer(request, await told(request, job_id))
+        job = await asyncio.to_thread(jobs.job, job_id, tenant_of(request))
+        await asyncio.to_thread(sync)
+        return _answer(request, job)
 
     async def ask(request: Request, job_id: str, wish: Literal["cancel", "pause"]) -> Response:
         tenant = tenant_of(request)
@@ -73,7 +77,7 @@ def router(service: FineTuning) -> APIRouter:
         while job.wish == wish and not job.ended and time.monotonic() < end:
             await asyncio.sleep(0.05)
             job = await asyncio.to_thread(jobs.job, job_id, tenant)
-        return answer(request, job)
+        return _answer(request, job)
 
     @routes.post("/jobs/{job_id}/cancel")
     async def cancel_job(job_id: str, request: Request) -> Response:
@@ -85,7 +89,11 @@ def router(service: FineTuning) -> APIRouter:
 
     @routes.post("/jobs/{job_id}/resume")
     async def resume_job(job_id: str, request: Request) -> Response:
-        return answer(request, await asyncio.to_thread(jobs.resume, job_id, tenant_of(request)))
+        return _answer(request, await asyncio.to_thread(jobs.resume, job_id, tenant_of(request)))
+
+
+def _add_progress(routes: APIRouter, service: FineTuning) -> None:
+    jobs, sync = service.jobs, service.sync
 
     @routes.get("/jobs/{job_id}/events")
     async def list_events(job_id: str, request: Request) -> Response:
@@ -109,8 +117,6 @@ def router(service: FineTuning) -> APIRouter:
         found, more = await asyncio.to_thread(jobs.checkpoints, job_id, after, limit)
         await asyncio.to_thread(sync)
         return json_response(page(found, more, checkpoint_object))
-
-    return routes
 
 
 def _wanted(request: Request) -> Callable[[Job], bool]:
