@@ -10,6 +10,7 @@ from tunesmith.jobs.errors import JobError
 from tunesmith.jobs.launcher import Launch, Running, launch_here
 from tunesmith.jobs.records import Checkpoint, Job, JobEvent, Spec, StoredFile, TunedModel
 from tunesmith.jobs.service import FineTuning, check_upload, open_service
+from tunesmith.jobs.serving import Registry
 from tunesmith.jobs.store import JobStore, open_store
 from tunesmith.jobs.worker import Worker, WorkerConfig
 
@@ -21,6 +22,7 @@ __all__ = [
     "JobEvent",
     "JobStore",
     "Launch",
+    "Registry",
     "Running",
     "Spec",
     "StoredFile",
