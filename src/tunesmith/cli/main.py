@@ -30,6 +30,8 @@ VERBS = {
     "compare": "tunesmith.cli.eval:compare",
     "chat": "tunesmith.cli.chat:chat",
     "serve": "tunesmith.cli.serve:serve",
+    "jobs": "tunesmith.cli.jobs:app",
+    "migrate": "tunesmith.cli.migrate:app",
     "merge": "tunesmith.cli.merge:merge",
     "export": "tunesmith.cli.export:export",
     "doctor": "tunesmith.cli.doctor:doctor",

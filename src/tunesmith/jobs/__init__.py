@@ -8,6 +8,7 @@ Light to import: no torch, no web framework.
 
 from tunesmith.jobs.errors import JobError
 from tunesmith.jobs.launcher import Launch, Running, launch_here
+from tunesmith.jobs.migrate import Migration, Moved
 from tunesmith.jobs.records import Checkpoint, Job, JobEvent, Spec, StoredFile, TunedModel
 from tunesmith.jobs.service import FineTuning, check_upload, open_service
 from tunesmith.jobs.serving import Registry
@@ -22,6 +23,8 @@ __all__ = [
     "JobEvent",
     "JobStore",
     "Launch",
+    "Migration",
+    "Moved",
     "Registry",
     "Running",
     "Spec",

@@ -93,7 +93,7 @@ class Worker:
         self._finisher = Finisher(jobs, workspace, self.config.crashes)
         self._attempts: dict[str, _Attempt] = {}
         self._seen: dict[str, tuple[tuple[int, int], float]] = {}
-        self._closing = threading.Event()
+        self._closing = False
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -101,17 +101,21 @@ class Worker:
         self._thread = threading.Thread(target=self.run, name="tunesmith-jobs", daemon=True)
         self._thread.start()
 
+    def request_stop(self) -> None:
+        """Let `run` end; from any thread, and from the handler of a signal."""
+        self._closing = True  # no Event: a signal's handler may run while this thread holds the Event's own lock
+
     def close(self) -> None:
         """End running attempts with a checkpoint, give their jobs back, and stop."""
-        self._closing.set()
+        self.request_stop()
         if self._thread is not None:
             self._thread.join()
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Look again and again until `close`, or until ``until`` says so and no attempt runs."""
-        while not self._closing.is_set() and not (until() and not self._attempts):
+        while not self._closing and not (until() and not self._attempts):
             self.look()
-            self._closing.wait(self.config.look)
+            time.sleep(self.config.look)
         for attempt in self._attempts.values():
             self._stop(attempt, "close")
         while self._attempts:

@@ -5,6 +5,7 @@
 Light to import: no torch, no web framework.
 """
 
+from tunesmith.serve.account import Account, RemoteJob, open_account
 from tunesmith.serve.answer import Answer, Choice, Piece
 from tunesmith.serve.config import Config
 from tunesmith.serve.errors import RequestError
@@ -23,6 +24,7 @@ from tunesmith.serve.remote import EndpointError, Remote, is_remote, open_remote
 from tunesmith.serve.server import ApiKey, Server, api_key, bind, run, start_server
 
 __all__ = [
+    "Account",
     "Answer",
     "ApiKey",
     "Choice",
@@ -32,6 +34,7 @@ __all__ = [
     "Options",
     "Piece",
     "Remote",
+    "RemoteJob",
     "RequestError",
     "ServedModel",
     "Server",
@@ -39,6 +42,7 @@ __all__ = [
     "bind",
     "is_remote",
     "make_renderer",
+    "open_account",
     "open_chat",
     "open_engine",
     "open_gateway",
