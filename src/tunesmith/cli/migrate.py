@@ -41,8 +41,8 @@ def openai(
 ) -> None:
     """Read files and jobs of an OpenAI-compatible account, train them again here, compare the answers.
 
-    Nothing in the account is changed. What is done is remembered in the folder: the command can be repeated. Exit code 1
-    when a job could not be trained again, or answers worse than the old model.
+    Nothing in the account is changed. What is done is remembered in the folder, so the command can be repeated.
+    Exit code 1 when a job could not be trained again, or answers worse than the old model.
     """
     with session(json) as console:
         from tunesmith import serve

@@ -10,7 +10,7 @@ from tunesmith.jobs.errors import JobError
 from tunesmith.jobs.launcher import Launch, Running, launch_here
 from tunesmith.jobs.migrate import Migration, Moved
 from tunesmith.jobs.records import Checkpoint, Job, JobEvent, Spec, StoredFile, TunedModel
-from tunesmith.jobs.service import FineTuning, check_upload, open_service
+from tunesmith.jobs.service import FineTuning, check_upload, open_service, service_beside
 from tunesmith.jobs.serving import Registry
 from tunesmith.jobs.store import JobStore, open_store
 from tunesmith.jobs.worker import Worker, WorkerConfig
@@ -36,4 +36,5 @@ __all__ = [
     "launch_here",
     "open_service",
     "open_store",
+    "service_beside",
 ]

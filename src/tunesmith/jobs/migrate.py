@@ -13,7 +13,8 @@ from tunesmith.core import store
 from tunesmith.core.artifacts import Report
 from tunesmith.core.errors import TunesmithError
 from tunesmith.core.events import Emit, Note, Stage, ignore
-from tunesmith.core.records import Example, Record
+from tunesmith.core.protocols import Progress, Sampler
+from tunesmith.core.records import Completion, Example, Prompt, Record, SamplingParams, Score
 from tunesmith.jobs.names import check_suffix
 from tunesmith.jobs.records import Job
 from tunesmith.jobs.request import MOST_BATCH, MOST_EPOCHS
@@ -43,6 +44,24 @@ class Moved(Record):
 
 class _Record(Record):
     jobs: tuple[Moved, ...] = ()
+
+
+@final
+class _Answers:
+    """A sampler of which only the answers are compared: a hosted model does not score given ones."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self._sampler, self.name, self.digest = sampler, sampler.name, sampler.digest
+
+    def sample(
+        self, prompts: Sequence[Prompt], params: SamplingParams, progress: Progress | None = None
+    ) -> list[Completion]:
+        """The sampler's own answers."""
+        return self._sampler.sample(prompts, params, progress)
+
+    def score(self, examples: Sequence[Example], progress: Progress | None = None) -> list[Score]:
+        """Not measured: no log-probabilities."""
+        return [Score(example_id=example.id, logprobs=()) for example in examples]
 
 
 @final
@@ -154,9 +173,9 @@ class Migration:
         assert tuned is not None, "a job that succeeded has a model"
         folder = self._service.workspace.artifact(tuned.artifact).path
         [(_, new)] = serving.open_samplers([str(folder)], self._service.workspace, emit)
-        old = self._account.sampler(moved.remote.tuned)
+        both = [_Answers(self._account.sampler(moved.remote.tuned)), _Answers(new)]
         chosen = examples[:rows]
-        report = evaluate.run(evaluate.Config(), [old, new], chosen, emit=emit, dataset_digest=moved.remote.id)
+        report = evaluate.run(evaluate.Config(), both, chosen, emit=emit, dataset_digest=moved.remote.id)
         store.write_text(self._folder / f"{moved.remote.id}.report.json", report.model_dump_json(indent=2) + "\n")
         change = {"verdict": report.verdict, "sentence": report.sentence, "notes": (*moved.notes, *note)}
         return self._keep(moved.model_copy(update=change)), report

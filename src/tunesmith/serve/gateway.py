@@ -20,6 +20,7 @@ from tunesmith.core.records import Message, SamplingParams, Trace
 from tunesmith.serve.answer import Answer
 from tunesmith.serve.config import Config
 from tunesmith.serve.errors import RequestError, shutting_down
+from tunesmith.serve.hot import HotAdapters
 from tunesmith.serve.models import ModelTable, ServedModel
 from tunesmith.serve.worker import EngineWorker, Job
 
@@ -64,6 +65,8 @@ class Gateway:
     ) -> None:
         self.config = config or Config()
         self.models = ModelTable(models)
+        self.hot: HotAdapters | None = None
+        """Takes adapters while the server runs, where the engine can."""
         self.context_length = engine.context_length
         self._worker = EngineWorker(engine)
         self._on_trace = on_trace

@@ -38,6 +38,8 @@ def create_app(gateway: Gateway, api_key: str, service: FineTuning | None = None
     for resource in (health, models, generate):
         app.include_router(resource.router(gateway))
     if service is not None:
+        if gateway.hot is not None:
+            service.serve_by(gateway.hot)
         for router in (files.router(service), fine_tuning.router(service), tuned_models.router(service)):
             app.include_router(router)
     return app
