@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from tunesmith.core.errors import TunesmithError
 from tunesmith.core.records import FinishReason, SamplingParams
 
 
@@ -84,4 +85,35 @@ class TokenEngine(Protocol):
 
     def step(self) -> list[TokenOut]:
         """One forward for everything that runs; [] when idle."""
+        ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """An engine that can get ready for a request beforehand, on the thread of whoever asks."""
+
+    def prepare(self, request: GenerationRequest) -> None:
+        """Compile the grammar of a request.
+
+        Raises:
+            InputError: it cannot be compiled.
+        """
+        ...
+
+
+@runtime_checkable
+class Fails(Protocol):
+    """An engine that may find out after `submit` that a request cannot be answered."""
+
+    def take_failures(self) -> list[tuple[str, TunesmithError]]:
+        """Requests that cannot be answered although they were taken, and why; each is told once."""
+        ...
+
+
+@runtime_checkable
+class PromptScorer(Protocol):
+    """An engine that can say how likely the tokens of a given text are."""
+
+    def score(self, tokens: tuple[int, ...], adapter: str = "", top: int = 0) -> list[TokenOut]:
+        """Each token after the first with its log-probability given those before, and the ``top`` likeliest there."""
         ...

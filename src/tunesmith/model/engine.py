@@ -23,6 +23,7 @@ from tunesmith.model.alone import AloneCache
 from tunesmith.model.attention import Extras, Layout, packed_attention, plan_layout
 from tunesmith.model.load import Base
 from tunesmith.model.router import BASE
+from tunesmith.model.score import prompt_scores
 
 Tensor = torch.Tensor
 GROW = 128
@@ -243,6 +244,10 @@ class Engine:
         for slot in reversed(range(len(self._running))):
             if self._running[slot].request.request_id == request_id:
                 self._free(slot)
+
+    def score(self, tokens: tuple[int, ...], adapter: str = BASE, top: int = 0) -> list[TokenOut]:
+        """Each token after the first with its log-probability given those before, and the ``top`` likeliest there."""
+        return prompt_scores(self.base, tokens, adapter, top)
 
     def step(self) -> list[TokenOut]:
         """One forward for everything that runs; waiting requests join first. [] when idle."""

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING
 
 from tunesmith.core.errors import InputError, TunesmithError
 from tunesmith.serve.gateway import Gateway
+from tunesmith.serve.keys import Keyring
 
 if TYPE_CHECKING:
     import uvicorn
 
 KEY_VARIABLE = "TUNESMITH_API_KEY"
 WEB_APP = "tunesmith.web.app:create_app"
-"""Where the application is made: called with (gateway, api_key), gives an ASGI application."""
+"""Where the application is made: called with (gateway, keyring), gives an ASGI application."""
 
 
 @dataclass(frozen=True)
@@ -157,14 +158,20 @@ class Server:
 
 
 def start_server(
-    gateway: Gateway, *, sock: socket.socket | None = None, key: ApiKey | None = None, app: str = WEB_APP
+    gateway: Gateway,
+    *,
+    sock: socket.socket | None = None,
+    key: ApiKey | None = None,
+    keyring: Keyring | None = None,
+    app: str = WEB_APP,
 ) -> Server:
     """Serve ``gateway`` over HTTP in a background thread; back when it answers. The server owns gateway and socket.
 
     Args:
         gateway: not started yet; its config names host and port.
         sock: from `bind`, when the port was taken earlier; else it is taken now.
-        key: what clients must send; else `api_key`.
+        key: the owner's key; else `api_key`.
+        keyring: all keys that are accepted; else that one only.
         app: import string of the function that makes the application.
 
     Raises:
@@ -176,7 +183,7 @@ def start_server(
     key = key or api_key()
     sock = sock or bind(gateway.config.host, gateway.config.port)
     settings = uvicorn.Config(
-        import_from_string(app)(gateway, key.value),
+        import_from_string(app)(gateway, keyring or Keyring(key.value)),
         http="h11",
         ws="none",
         loop="asyncio",
@@ -198,19 +205,20 @@ def run(
     *,
     sock: socket.socket | None = None,
     key: ApiKey | None = None,
+    keyring: Keyring | None = None,
     on_ready: Callable[[Server], None] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then shut down gracefully; a second signal cuts running answers off.
 
     Args:
-        gateway, sock, key: as for `start_server`.
+        gateway, sock, key, keyring: as for `start_server`.
         on_ready: called once requests are answered, to show address and key.
 
     Raises:
         InputError: busy port, unusable key. TunesmithError: the HTTP server broke.
     """
     with _signals() as received:
-        server = start_server(gateway, sock=sock, key=key)
+        server = start_server(gateway, sock=sock, key=key, keyring=keyring)
         try:
             if on_ready:
                 on_ready(server)
