@@ -30,6 +30,7 @@ VERBS = {
     "compare": "tunesmith.cli.eval:compare",
     "chat": "tunesmith.cli.chat:chat",
     "serve": "tunesmith.cli.serve:serve",
+    "keys": "tunesmith.cli.keys:app",
     "merge": "tunesmith.cli.merge:merge",
     "export": "tunesmith.cli.export:export",
     "doctor": "tunesmith.cli.doctor:doctor",

@@ -11,11 +11,13 @@ from tunesmith.serve.errors import RequestError
 from tunesmith.serve.gateway import Gateway
 from tunesmith.serve.keys import (
     SCOPES,
+    ApiKey,
     Keyring,
     Principal,
     StoredKey,
     add_key,
-    owner_key,
+    api_key,
+    open_keyring,
     revoke_key,
     stored_keys,
 )
@@ -31,7 +33,7 @@ from tunesmith.serve.opening import (
 )
 from tunesmith.serve.options import Caller, Options, ToolUse
 from tunesmith.serve.remote import EndpointError, Remote, is_remote, open_remote
-from tunesmith.serve.server import ApiKey, Server, api_key, bind, run, start_server
+from tunesmith.serve.server import Server, bind, run, start_server
 from tunesmith.text.toolcalls import Tool
 
 __all__ = [
@@ -63,9 +65,9 @@ __all__ = [
     "open_chat",
     "open_engine",
     "open_gateway",
+    "open_keyring",
     "open_remote",
     "open_samplers",
-    "owner_key",
     "public_name",
     "revoke_key",
     "run",

@@ -20,7 +20,7 @@ from tunesmith.serve.config import Config
 from tunesmith.serve.errors import RequestError, shutting_down
 from tunesmith.serve.models import ModelTable, ServedModel
 from tunesmith.serve.options import NOBODY, Caller, Options
-from tunesmith.serve.prepare import Prepared, prepare_chat, prepare_texts, token_limit
+from tunesmith.serve.prepare import Prepared, prepare_chat, prepare_texts, refused, token_limit
 from tunesmith.serve.worker import EngineWorker, Job
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class Gateway:
         self.models = ModelTable(models)
         self.context_length = engine.context_length
         self._scores = isinstance(engine, PromptScorer)
+        self._prepare = engine.prepare
         self._worker = EngineWorker(engine, self.config.max_running_requests)
         self._on_trace = on_trace
         self._traces = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tunesmith-traces")
@@ -107,7 +108,16 @@ class Gateway:
         served = self.models.find(model, caller.tenant)
         self._check_choices(options.n)
         prepared = await asyncio.to_thread(prepare_chat, served, messages, options, self.config.max_schema_bytes)
+        await self._compile(served, prepared, options)
         return self._open(served, prepared, options, Route(tenant=caller.tenant, key=caller.key))
+
+    async def _compile(self, model: ServedModel, prepared: Prepared, options: Options) -> None:
+        """Let the engine compile a grammar where nobody waits for it: neither the event loop nor running answers."""
+        if prepared.grammar is not None:
+            params = options.params(1, 0, prepared.grammar)
+            request = GenerationRequest("", prepared.prompts[0], params, model.renderer.stop_ids, model.adapter)
+            with refused("response_format" if prepared.calls is None else "tools"):
+                await asyncio.to_thread(self._prepare, request)
 
     async def complete(
         self,

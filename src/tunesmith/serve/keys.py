@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import re
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +26,7 @@ Scope = Literal["inference", "jobs", "metrics", "admin"]
 SCOPES: tuple[Scope, ...] = ("inference", "jobs", "metrics", "admin")
 """What a key may do: call models, train and keep files, read the figures of operation, everything."""
 
+KEY_VARIABLE = "TUNESMITH_API_KEY"
 KIND = "key"
 ADMIN = "admin"
 """Id of the key that is made at the first start."""
@@ -62,6 +64,33 @@ class Principal:
     def may(self, scope: str) -> bool:
         """Whether it has the scope; an administrator has all."""
         return scope in self.scopes or "admin" in self.scopes
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """The key that clients send. ``made``: it was just made, and has to be shown once."""
+
+    value: str
+    made: bool
+
+
+def api_key(environment: Mapping[str, str] | None = None) -> ApiKey:
+    """The key in ``TUNESMITH_API_KEY``, else a fresh random one.
+
+    Raises:
+        InputError: the variable holds something that cannot travel in an HTTP header.
+    """
+    value = (os.environ if environment is None else environment).get(KEY_VARIABLE)
+    if value is None:
+        return ApiKey(new_key(), made=True)
+    if not value or not value.isascii() or not value.isprintable() or " " in value:
+        raise InputError(
+            "the API key is empty or has characters that an HTTP header cannot carry",
+            where=KEY_VARIABLE,
+            rule="a key is printable ASCII without spaces",
+            fix=f"set another {KEY_VARIABLE}, or unset it to have one made",
+        )
+    return ApiKey(value, made=False)
 
 
 OWNER = Principal("", ADMIN, frozenset({"admin"}))
@@ -125,6 +154,22 @@ def owner_key(workspace: Workspace) -> str | None:
     record = StoredKey(id=ADMIN, digest=key_digest(key), scopes=("admin",), created=time.time())
     workspace.put(KIND, ADMIN, record)
     return key
+
+
+def open_keyring(workspace: Workspace) -> tuple[ApiKey, Keyring]:
+    """The owner's key and all that a server of this workspace accepts.
+
+    The owner's is in ``TUNESMITH_API_KEY``, or was made at the first start (``value`` "" then: only its digest is
+    kept), or is made now, to be shown once.
+
+    Raises:
+        InputError: the variable holds something that cannot travel in an HTTP header.
+    """
+    given = api_key()
+    if not given.made:
+        return given, Keyring(given.value, workspace)
+    made = owner_key(workspace)
+    return ApiKey(made or "", made=made is not None), Keyring("", workspace)
 
 
 def add_key(

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Protocol
 
 from tunesmith.core.errors import TunesmithError
-from tunesmith.core.generation import Fails, GenerationRequest, PromptScorer, TokenEngine, TokenOut
+from tunesmith.core.generation import GenerationRequest, PromptScorer, TokenEngine, TokenOut
 from tunesmith.core.protocols import TextStream
 from tunesmith.core.records import FinishReason
 from tunesmith.serve.errors import RequestError, shutting_down
@@ -141,7 +141,7 @@ class EngineWorker:
         began = time.perf_counter()
         try:
             outputs = self._engine.step()
-            failures = self._engine.take_failures() if isinstance(self._engine, Fails) else []
+            failures = self._engine.take_failures()
             if not outputs and not failures and self._engine.idle:
                 raise RuntimeError("the engine is idle although requests were submitted")
         except Exception as error:

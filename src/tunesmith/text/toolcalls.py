@@ -143,7 +143,7 @@ class ToolFormat:
                 rule="a strict function needs calls that are marked, or a forced call",
                 fix="set tool_choice to required or to the function, or leave strict out",
             )
-        escaped = re.sub(r"([^\w\s])", r"\\\1", self.marker)
+        escaped = re.sub(r"([\\.^$*+?{}()|/\[\]])", r"\\\1", self.marker)
         return rf"/(?s:.*)/ & ~/(?s:.*){escaped}(?s:.*)/"
 
 

@@ -7,19 +7,21 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from tunesmith.core.errors import TunesmithError
+from tunesmith.jobs import FineTuning
 from tunesmith.serve import Gateway, Keyring
 from tunesmith.web.access import require_rules
 from tunesmith.web.envelope import on_http_error, on_tunesmith_error, on_validation_error
 from tunesmith.web.guard import Guard
-from tunesmith.web.routes import generate, health, models
+from tunesmith.web.routes import files, fine_tuning, generate, health, models, tuned_models
 
 
-def create_app(gateway: Gateway, keyring: Keyring) -> FastAPI:
+def create_app(gateway: Gateway, keyring: Keyring, service: FineTuning | None = None) -> FastAPI:
     """The application that answers for ``gateway``.
 
     Args:
         gateway: started by whoever runs the application.
         keyring: the keys that requests may carry; only what `tunesmith.web.access` calls open needs none.
+        service: files, jobs and tuned models; None: this server only answers.
 
     Raises:
         TunesmithError: a route that no rule of access covers.
@@ -40,8 +42,10 @@ def create_app(gateway: Gateway, keyring: Keyring) -> FastAPI:
     app.add_middleware(
         Guard, keyring=keyring, max_body_bytes=limits.max_body_bytes, max_upload_bytes=limits.max_upload_bytes
     )
-    for resource in (health, models, generate):
-        router = resource.router(gateway)
+    routers = [resource.router(gateway) for resource in (health, models, generate)]
+    if service is not None:
+        routers += [files.router(service), fine_tuning.router(service), tuned_models.router(service)]
+    for router in routers:
         require_rules(router.routes)
         app.include_router(router)
     return app
