@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,12 +45,13 @@ def serve(
         with _named_as_typed(chosen):
             settings = lifecycle.load_serving(config, [*(set or []), *chosen])
         adapters = _adapters(adapter or [])
-        key = serving.api_key()
-        sock = serving.bind(settings.host, settings.port)  # a busy port is found before a model is loaded
         workspace = Workspace.open()
+        key, keyring = serving.open_keyring(workspace)
+        sock = serving.bind(settings.host, settings.port)  # a busy port is found before a model is loaded
         gateway = serving.open_gateway(model, adapters, workspace, settings, console.emit)
         with _fine_tuning(workspace, model, database, jobs) as beside:
-            serving.run(gateway, sock=sock, key=key, beside=beside, on_ready=lambda s: _ready(console, s, key))
+            ready = partial(_ready, console, key=key)
+            serving.run(gateway, sock=sock, key=key, keyring=keyring, beside=beside, on_ready=ready)
         console.print("stopped")
 
 
@@ -120,7 +122,9 @@ def _ready(console: Console, server: Server, key: ApiKey) -> None:
     console.print("", f"listening on {server.base_url}", f"models: {', '.join(names)}")
     if key.made:
         console.print(f"key:    {key.value}  (made now and shown once; set TUNESMITH_API_KEY to choose your own)")
-    else:
+    elif key.value:
         console.print("key:    the one in TUNESMITH_API_KEY")
+    else:
+        console.print("key:    the one that the first start showed (another: tunesmith keys add NAME --scope admin)")
     console.print("Ctrl-C stops")
     console.result({"base_url": server.base_url, "models": names, "api_key": key.value if key.made else None})

@@ -7,12 +7,27 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from tunesmith.core.errors import InputError
 from tunesmith.core.generation import TokenEngine
 from tunesmith.core.protocols import Renderer
 from tunesmith.core.records import digest_of
 from tunesmith.serve.errors import RequestError
+from tunesmith.text.toolcalls import ToolFormat
+
+
+class ServingRenderer(Renderer, Protocol):
+    """A renderer that can also say what a token stands for, and how tool calls are written."""
+
+    @property
+    def tool_format(self) -> ToolFormat:
+        """How the template writes tool calls; InputError where it cannot."""
+        ...
+
+    def token_bytes(self, token: int) -> bytes:
+        """What a token stands for in a text; of a control token, its spelling."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -31,7 +46,7 @@ class ServedModel:
     """
 
     name: str
-    renderer: Renderer
+    renderer: ServingRenderer
     adapter: str = ""
     adapter_digest: str = ""
     parent: str = ""
@@ -43,8 +58,8 @@ class ServedModel:
 def served_models(
     engine: TokenEngine,
     base: str,
-    renderer: Renderer,
-    adapter_renderers: Mapping[str, Renderer] | None = None,
+    renderer: ServingRenderer,
+    adapter_renderers: Mapping[str, ServingRenderer] | None = None,
 ) -> tuple[ServedModel, ...]:
     """The base under the name ``base`` and every adapter of the engine under its own name.
 
