@@ -26,7 +26,7 @@ from tunesmith.curate.checks.lengths import CUT
 from tunesmith.curate.checks.observe import Setting
 from tunesmith.curate.checks.quotes import error_without_values, findings_without_values
 from tunesmith.curate.checks.sources import check_sources, refuse_unknown_origin
-from tunesmith.curate.checks.table import MANY, Inspection, by_severity, inspect
+from tunesmith.curate.checks.table import MANY, Inspection, ahead, by_severity, inspect
 from tunesmith.curate.config import Config, DataSet, Dataset, DatasetSpec
 from tunesmith.curate.corpus import Chosen, Placed
 from tunesmith.curate.measure import counted, kept_rows, select
@@ -184,29 +184,29 @@ def examine(
         DataError: a file cannot be read at all, or ``MAX_UNREADABLE`` of its rows cannot.
     """
     read = _read_all(config, emit)
-    shards: Sequence[Shard] = ()
-    if renderer and workspace and not read.unreadable:
-        names = [Path(spec.path).name for spec in config.datasets]
-        groups = [read.examples[start:end] for start, end in pairwise(read.ends)]
-        shards = kept_rows(list(zip(names, groups, strict=True)), renderer, max_length, workspace, emit) or ()
     kept = None
     if resume and len(read.examples) >= MANY and not read.unreadable:
         seen_by = [renderer.digest if renderer else "", max_length, context, tagger.name if tagger else ""]
         kept = open_kept(resume, list(read.sources), [_follows_from(config, read), seen_by], emit)
-    assigned = _placed(read.examples, config, emit, kept)
     setting = Setting(
         options=config.checks,
         renderer=renderer,
         max_length=max_length,
         on_too_long=config.on_too_long,
         context=context,
-        measured=counted(shards) if shards else None,
         has_splits=True,
-        apart=assigned.apart,
         tagger=tagger,
     )
-    placed = Placed(read.examples, assigned.splits)
-    inspection = inspect(placed, setting, emit, training=training, kept=kept)
+    with ahead(read.examples, setting, training=training, kept=kept) as beside:
+        shards: Sequence[Shard] = ()
+        if renderer and workspace and not read.unreadable:
+            names = [Path(spec.path).name for spec in config.datasets]
+            groups = [read.examples[start:end] for start, end in pairwise(read.ends)]
+            shards = kept_rows(list(zip(names, groups, strict=True)), renderer, max_length, workspace, emit) or ()
+        assigned = _placed(read.examples, config, emit, kept)
+        setting = replace(setting, measured=counted(shards) if shards else None, apart=assigned.apart)
+        placed = Placed(read.examples, assigned.splits)
+        inspection = inspect(placed, setting, emit, training=training, kept=kept, beside=beside)
     if kept:
         kept.forget()
     lines, findings = check_sources(config, read.without_subject)
@@ -276,6 +276,7 @@ def _read_all(config: Config, emit: Emit) -> _Read:
             read.without_subject[spec.path] += bool(subject_column(spec)) and not example.subject
         read.ends.append(len(read.examples))
         read.sources[spec.path] = content_digest(Path(spec.path))
+    read.examples.settle()
     return read
 
 

@@ -78,13 +78,14 @@ class CheckKind:
 PARTS = {
     "rows": "checking rows",
     "personal": "searching rows",
+    "leaks": "comparing splits",
     "copies": "comparing rows",
     "answers": "reading answers",
 }
 """The passes over the rows, in order, and their names for people."""
 
 BESIDE = frozenset({"copies", "answers"})
-"""The passes of the second process, where there is one: about half of the work."""
+"""The passes of the second process, where there is one: they ask neither for splits nor for tokens."""
 
 CHECKS: tuple[CheckKind, ...] = (
     CheckKind(COPIES, Copies),
@@ -105,7 +106,7 @@ CHECKS: tuple[CheckKind, ...] = (
     CheckKind(SYNTHETIC, SyntheticShare),
     CheckKind(DIVERSITY, Diversity, before_training=False),
     CheckKind(REPRESENTATIVE, LikeProduction, before_training=False),
-    CheckKind(CONTAMINATION, Contamination, before_training=False, part="copies"),
+    CheckKind(CONTAMINATION, Contamination, before_training=False, part="leaks"),
     CheckKind(FORM, FormOfAnswers),
     CheckKind(FAITHFUL, Unfaithful, before_training=False, part="answers"),
     CheckKind(LABELS, LabelErrors, before_training=False),
@@ -133,6 +134,7 @@ def inspect(
     training: bool = False,
     only: Collection[str] | None = None,
     kept: Kept | None = None,
+    beside: Beside[Seen] | None = None,
 ) -> Inspection:
     """Findings, the table of checks, and the token counts of the rows.
 
@@ -144,14 +146,22 @@ def inspect(
         training: only the checks that run before every training.
         only: only the checks of these names.
         kept: what an earlier start finished, and where this one keeps what it finishes.
+        beside: the checks that were begun `ahead`.
     """
-    kinds = [kind for kind in CHECKS if kind.before_training or not training]
-    kinds = kinds if only is None else [kind for kind in kinds if kind.name in only]
+    if beside is None:
+        with ahead(examples, setting, training=training, only=only, kept=kept) as begun:
+            return inspect(examples, setting, emit, training=training, only=only, kept=kept, beside=begun)
+    kinds = _kinds(training, only)
     if setting.renderer and setting.measured is None:
         counted = measure(examples, setting.renderer, setting.max_length, _ticks(emit, "counting tokens"))
         setting = replace(setting, measured=counted)
     corpus = Corpus(examples)
-    found, outcomes, quotes = _observe(kinds, corpus, setting, emit, kept)
+    own = [kind for kind in kinds if kind.part not in BESIDE]
+    for kind in own:  # options that cannot be followed are refused at once
+        kind.begin(setting)
+    mine, theirs = _passes(own, corpus, setting, emit, kept), beside.result(emit)
+    found, outcomes = mine[0] | theirs[0], mine[1] | theirs[1]
+    quotes = _quotes(corpus, found, outcomes, setting)
     findings = [quotes.finding(finding) for kind in kinds for finding in found[kind.name]]
     dropped = too_long(corpus, setting) if setting.on_too_long == "drop" else []
     return Inspection(
@@ -163,32 +173,44 @@ def inspect(
     )
 
 
+def ahead(
+    examples: Sequence[Example],
+    setting: Setting,
+    *,
+    training: bool = False,
+    only: Collection[str] | None = None,
+    kept: Kept | None = None,
+) -> Beside[Seen]:
+    """The checks that ask neither for splits nor for tokens, at work from now on; leave it as a context.
+
+    Where rows are many and cores are more than one they run in a process of their own, else in `inspect`.
+    """
+    kinds = _kinds(training, only)
+    apart, corpus = [kind for kind in kinds if kind.part in BESIDE], Corpus(examples)
+    for kind in apart:  # refused here, where the caller sees it
+        kind.begin(setting)
+    can_fork = 0 < len(apart) < len(kinds) and len(corpus) >= MANY and choose_threads()[0] > 1
+    return Beside(lambda tell: _passes(apart, corpus, setting, tell, kept), can_fork=can_fork)
+
+
+def _kinds(training: bool, only: Collection[str] | None) -> list[CheckKind]:
+    kinds = [kind for kind in CHECKS if kind.before_training or not training]
+    return kinds if only is None else [kind for kind in kinds if kind.name in only]
+
+
+def _quotes(
+    corpus: Corpus, found: Mapping[str, list[Finding]], outcomes: Mapping[str, Outcome], setting: Setting
+) -> Quotes:
+    """What takes the values of rows out of the words of findings."""
+    hits = {number for name in (PERSONAL, SECRETS) if name in outcomes for number in outcomes[name].rows}
+    detector = detector_of(setting.options.personal, setting.tagger) if PERSONAL in outcomes else Detector()
+    return Quotes(corpus, found, hits, detector)
+
+
 def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """The gravest first, else in the same order."""
     rank = {"error": 0, "warning": 1, "info": 2}
     return tuple(sorted(findings, key=lambda finding: rank[finding.severity]))
-
-
-def _observe(
-    kinds: Sequence[CheckKind], corpus: Corpus, setting: Setting, emit: Emit, kept: Kept | None
-) -> tuple[dict[str, list[Finding]], dict[str, Outcome], Quotes]:
-    """Findings and outcome of each check, by its name, and what takes the values of rows out of their words.
-
-    Where rows are many and cores are more than one, half of the checks run in a process of their own.
-    """
-    for kind in kinds:  # options that cannot be followed are refused here, where the caller sees it, and at once
-        kind.begin(setting)
-    apart = [kind for kind in kinds if kind.part in BESIDE]
-    own = [kind for kind in kinds if kind.part not in BESIDE]
-    can_fork = bool(apart) and bool(own) and len(corpus) >= MANY and choose_threads()[0] > 1
-    with Beside(lambda tell: _passes(apart, corpus, setting, tell, kept), can_fork=can_fork) as beside:
-        found, outcomes = _passes(own, corpus, setting, emit, kept)
-        more_found, more_outcomes = beside.result(emit) if apart else ({}, {})
-    found, outcomes = found | more_found, outcomes | more_outcomes
-    hits = {number for name in (PERSONAL, SECRETS) if name in outcomes for number in outcomes[name].rows}
-    has_personal = any(kind.name == PERSONAL for kind in kinds)
-    detector = detector_of(setting.options.personal, setting.tagger) if has_personal else Detector()
-    return found, outcomes, Quotes(corpus, found, hits, detector)
 
 
 def _passes(kinds: Sequence[CheckKind], corpus: Corpus, setting: Setting, emit: Emit, kept: Kept | None) -> Seen:
