@@ -51,7 +51,7 @@ class Spool(Sequence[T], Generic[T]):
             self._move_to_file()
 
     def settle(self) -> None:
-        """Put everything into the file, where there is one: to be called before a fork, or both would write the rest."""
+        """Put everything into the file, where there is one. Before a fork, or both processes would write the rest."""
         if self._file is not None and not self._is_written:
             self._file.flush()
             self._is_written = True

@@ -134,7 +134,8 @@ class Unfaithful:
         self._seen["texts"] += 1
         for kind, (items, lacking) in _own(question, answer, self._common, self._hopeless).items():
             flags |= (_SEEN[kind] if items else 0) | (_LACKS[kind] if lacking else 0)
-            self._seen.update({kind: bool(items), f"{kind} lacking": bool(lacking)})
+            self._seen[kind] += bool(items)
+            self._seen[f"{kind} lacking"] += bool(lacking)
             if kind == "names" and len(self._brought) < _WORDS:
                 self._brought.update(lacking)
         given = None if "facts" in self._hopeless else facts(asked(row))
