@@ -378,11 +378,15 @@ def _crowds(sketch: _Sketch) -> Iterator[list[_Crowd]]:
         size = 0
         for crowd in _same(sketch.bands[:, band]):
             several.append(crowd)
-            size += len(crowd) ** 2 if len(crowd) <= _SMALL else 0
+            size += len(crowd) ** 2 if _is_small(crowd) else 0
             if size > 2 * _SETS:
                 yield _looked_at(several, sketch)
                 several, size = [], 0
         yield _looked_at(several, sketch)
+
+
+def _is_small(crowd: Any) -> bool:
+    return len(crowd) <= min(_SMALL, _CROWD)
 
 
 def _looked_at(several: Sequence[Any], sketch: _Sketch) -> list[_Crowd]:
@@ -391,7 +395,7 @@ def _looked_at(several: Sequence[Any], sketch: _Sketch) -> list[_Crowd]:
 
     firsts, seconds, bounds = [], [], [0]
     for crowd in several:
-        if len(crowd) <= _SMALL:
+        if _is_small(crowd):
             first, second = _corners(len(crowd))
             firsts.append(crowd[first])
             seconds.append(crowd[second])
@@ -404,7 +408,7 @@ def _looked_at(several: Sequence[Any], sketch: _Sketch) -> list[_Crowd]:
         start = next(cuts)
     found = []
     for crowd in several:
-        if len(crowd) <= _SMALL:
+        if _is_small(crowd):
             end = next(cuts)
             found.append(_Crowd(crowd, True, pairs[start:end]))
             start = end
