@@ -263,7 +263,7 @@ def test_the_parts_of_a_job_are_read_from_its_progress() -> None:
     assert (found[0].value, found[0].verdict, found[4].value) == (50.0, "met", 80.0)
     assert (found[2].what, found[2].value, found[2].verdict) == ("start to the first step", 30.0, "not met")
     with pytest.raises(settings.Unavailable, match="no line 'saved best'"):
-        job.moments(lines[:4], 70.0)
+        job.moments(lines[:5], 70.0)
     assert [line.text for line in job.headings(lines)][:2] == ["model  smollm2", PROGRESS.splitlines()[2]]
 
 
