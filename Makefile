@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix docs bench venv constraints
+.PHONY: help demo test check fix docs bench torture venv constraints
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -37,6 +37,10 @@ docs: $(VENV)/.installed-dev  ## write docs/reference/ anew from the code and fr
 
 bench: $(VENV)/.installed-dev  ## measure what we claim, beside the rivals
 	$(BIN)/python -m benchmarks
+
+torture: $(VENV)/.installed-dev  ## the random tests of answering at their full size (about an hour on 2 cores)
+	TUNESMITH_TORTURE=1 $(BIN)/python -m pytest --timeout 0 tests/model/test_engine_random.py tests/model/test_kv.py \
+		tests/model/test_residency.py tests/model/test_tensorfile.py
 
 venv: $(VENV)/.installed-dev  ## only make the environment
 

@@ -10,8 +10,9 @@ import codecs
 import time
 from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
+from pathlib import Path
 
-from tunesmith.core.errors import InputError
+from tunesmith.core.errors import InputError, TunesmithError
 from tunesmith.core.generation import GenerationRequest, TokenOut
 from tunesmith.core.records import Example, Message, TokenizedExample
 from tunesmith.serve import Config, Gateway, served_models
@@ -110,6 +111,20 @@ class FakeEngine:
     @property
     def idle(self) -> bool:
         return not self._made
+
+    def add_adapter(self, name: str, folder: Path, pinned: bool = False) -> str:
+        self.adapters[name] = folder.name
+        return folder.name
+
+    def remove_adapter(self, name: str) -> None:
+        del self.adapters[name]
+
+    def prepare(self, request: GenerationRequest) -> None:
+        if request.params.grammar is not None and request.params.grammar.source == "cannot be compiled":
+            raise InputError("the grammar cannot be compiled", where="response_format")
+
+    def take_failures(self) -> list[tuple[str, TunesmithError]]:
+        return []
 
     def submit(self, request: GenerationRequest) -> None:
         if request.tokens[-9:] == tuple(b"refuse me"):

@@ -28,6 +28,7 @@ VERBS = {
     "sweep": "tunesmith.cli.sweep:sweep",
     "eval": "tunesmith.cli.eval:evaluate",
     "compare": "tunesmith.cli.eval:compare",
+    "report": "tunesmith.cli.report:report",
     "chat": "tunesmith.cli.chat:chat",
     "serve": "tunesmith.cli.serve:serve",
     "merge": "tunesmith.cli.merge:merge",

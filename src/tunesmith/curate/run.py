@@ -91,6 +91,7 @@ def run(
     context: int | None = None,
     workspace: Workspace | None = None,
     tagger: Tagger | None = None,
+    judged: bool = True,
 ) -> Dataset:
     """The data set that a configuration describes: read, split by content, checked.
 
@@ -102,6 +103,7 @@ def run(
         context: longest row that the model could take, in tokens; for advice.
         workspace: where the tokenised rows are kept, and found again at the next start.
         tagger: the model of names, where one is configured.
+        judged: rows are needed that only the verdict sees.
 
     Raises:
         DataError: a file or a row cannot be read, a finding at error level stands (the worst are listed), or a split
@@ -122,7 +124,7 @@ def run(
     for finding in findings:
         if finding.check == CUT:
             emit(Note(text=finding.message))
-    must_have_rows(kept, config)
+    must_have_rows(kept, config, judged)
     tokens, sets = _tokens(found, config)
     rows = Counter(str(example.split) for example in kept)
     card = DatasetCard(

@@ -12,7 +12,7 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -157,7 +157,12 @@ class Server:
 
 
 def start_server(
-    gateway: Gateway, *, sock: socket.socket | None = None, key: ApiKey | None = None, app: str = WEB_APP
+    gateway: Gateway,
+    *,
+    sock: socket.socket | None = None,
+    key: ApiKey | None = None,
+    app: str = WEB_APP,
+    beside: Sequence[object] = (),
 ) -> Server:
     """Serve ``gateway`` over HTTP in a background thread; back when it answers. The server owns gateway and socket.
 
@@ -166,6 +171,7 @@ def start_server(
         sock: from `bind`, when the port was taken earlier; else it is taken now.
         key: what clients must send; else `api_key`.
         app: import string of the function that makes the application.
+        beside: what else it is called with: services of layers above this one.
 
     Raises:
         InputError: busy port, unusable key.
@@ -176,7 +182,7 @@ def start_server(
     key = key or api_key()
     sock = sock or bind(gateway.config.host, gateway.config.port)
     settings = uvicorn.Config(
-        import_from_string(app)(gateway, key.value),
+        import_from_string(app)(gateway, key.value, *beside),
         http="h11",
         ws="none",
         loop="asyncio",
@@ -198,19 +204,20 @@ def run(
     *,
     sock: socket.socket | None = None,
     key: ApiKey | None = None,
+    beside: Sequence[object] = (),
     on_ready: Callable[[Server], None] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then shut down gracefully; a second signal cuts running answers off.
 
     Args:
-        gateway, sock, key: as for `start_server`.
+        gateway, sock, key, beside: as for `start_server`.
         on_ready: called once requests are answered, to show address and key.
 
     Raises:
         InputError: busy port, unusable key. TunesmithError: the HTTP server broke.
     """
     with _signals() as received:
-        server = start_server(gateway, sock=sock, key=key)
+        server = start_server(gateway, sock=sock, key=key, beside=beside)
         try:
             if on_ready:
                 on_ready(server)

@@ -105,6 +105,10 @@ class EngineWorker:
             job = self._jobs.get(out.request_id)
             if job is not None:
                 self._advance(job, out)
+        for request_id, failure in self._engine.take_failures():
+            job = self._jobs.pop(request_id, None)
+            if job is not None:
+                job.listener.on_error(failure)
 
     def _advance(self, job: Job, out: TokenOut) -> None:
         try:

@@ -7,18 +7,20 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from tunesmith.core.errors import TunesmithError
+from tunesmith.jobs import FineTuning
 from tunesmith.serve import Gateway
 from tunesmith.web.envelope import on_http_error, on_tunesmith_error, on_validation_error
 from tunesmith.web.guard import Guard
-from tunesmith.web.routes import generate, health, models
+from tunesmith.web.routes import files, fine_tuning, generate, health, models, tuned_models
 
 
-def create_app(gateway: Gateway, api_key: str) -> FastAPI:
+def create_app(gateway: Gateway, api_key: str, service: FineTuning | None = None) -> FastAPI:
     """The application that answers for ``gateway``.
 
     Args:
         gateway: started by whoever runs the application.
         api_key: what every request but ``/health`` has to carry.
+        service: files, jobs and tuned models; None: this server only answers.
     """
     app = FastAPI(
         title="Tunesmith",
@@ -35,4 +37,7 @@ def create_app(gateway: Gateway, api_key: str) -> FastAPI:
     app.add_middleware(Guard, api_key=api_key, max_body_bytes=gateway.config.max_body_bytes)
     for resource in (health, models, generate):
         app.include_router(resource.router(gateway))
+    if service is not None:
+        for router in (files.router(service), fine_tuning.router(service), tuned_models.router(service)):
+            app.include_router(router)
     return app

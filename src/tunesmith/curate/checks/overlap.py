@@ -17,9 +17,10 @@ from tunesmith.core.records import Finding, Record
 from tunesmith.curate.checks.leaks import Chain, Leak, Side, leaks
 from tunesmith.curate.checks.near import THRESHOLD, Tell
 from tunesmith.curate.checks.observe import Outcome, Setting, finding, places, put_aside
-from tunesmith.curate.checks.vectors import closest, require_embedder, space_of
+from tunesmith.curate.checks.vectors import closest, space_of
 from tunesmith.curate.corpus import Corpus, Row
 from tunesmith.curate.keys import rank
+from tunesmith.text.embedder import require_embedder
 
 OVERLAP = "rows in more than one split"
 CONTAMINATION = "training rows that give away held-out rows"
