@@ -50,6 +50,7 @@ BENCHMARKS = {
         "training:measure", "speed and memory of training beside TRL and Unsloth, at equal loss (20 minutes)"
     ),
     "evaluation": Benchmark("evaluation:measure", "scoring and greedy answers beside transformers (3 minutes)"),
+    "plan": Benchmark("plan:measure", "time and memory of runs against their plans (10 minutes)"),
     "job": Benchmark("job:measure", "seconds of a whole tunesmith train on 400 rows (3 minutes)"),
     "install": Benchmark("install:measure", "packages and megabytes of a fresh installation"),
     "attention": Benchmark("attention:measure", "padded block against fused kernel at each length"),

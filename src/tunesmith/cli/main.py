@@ -31,6 +31,7 @@ VERBS = {
     "report": "tunesmith.cli.report:report",
     "chat": "tunesmith.cli.chat:chat",
     "serve": "tunesmith.cli.serve:serve",
+    "keys": "tunesmith.cli.keys:app",
     "merge": "tunesmith.cli.merge:merge",
     "export": "tunesmith.cli.export:export",
     "doctor": "tunesmith.cli.doctor:doctor",

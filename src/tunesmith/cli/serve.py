@@ -37,10 +37,11 @@ def serve(
         with _named_as_typed(chosen):
             settings = lifecycle.load_serving(config, [*(set or []), *chosen])
         adapters = _adapters(adapter or [])
-        key = serving.api_key()
+        workspace = Workspace.open()
+        key, keyring = serving.open_keyring(workspace)
         sock = serving.bind(settings.host, settings.port)  # a busy port is found before a model is loaded
-        gateway = serving.open_gateway(model, adapters, Workspace.open(), settings, console.emit)
-        serving.run(gateway, sock=sock, key=key, on_ready=lambda server: _ready(console, server, key))
+        gateway = serving.open_gateway(model, adapters, workspace, settings, console.emit)
+        serving.run(gateway, sock=sock, key=key, keyring=keyring, on_ready=lambda server: _ready(console, server, key))
         console.print("stopped")
 
 
@@ -94,7 +95,9 @@ def _ready(console: Console, server: Server, key: ApiKey) -> None:
     console.print("", f"listening on {server.base_url}", f"models: {', '.join(names)}")
     if key.made:
         console.print(f"key:    {key.value}  (made now and shown once; set TUNESMITH_API_KEY to choose your own)")
-    else:
+    elif key.value:
         console.print("key:    the one in TUNESMITH_API_KEY")
+    else:
+        console.print("key:    the one that the first start showed (another: tunesmith keys add NAME --scope admin)")
     console.print("Ctrl-C stops")
     console.result({"base_url": server.base_url, "models": names, "api_key": key.value if key.made else None})

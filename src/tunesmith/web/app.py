@@ -8,19 +8,23 @@ from starlette.exceptions import HTTPException
 
 from tunesmith.core.errors import TunesmithError
 from tunesmith.jobs import FineTuning
-from tunesmith.serve import Gateway
+from tunesmith.serve import Gateway, Keyring
+from tunesmith.web.access import require_rules
 from tunesmith.web.envelope import on_http_error, on_tunesmith_error, on_validation_error
 from tunesmith.web.guard import Guard
 from tunesmith.web.routes import files, fine_tuning, generate, health, models, tuned_models
 
 
-def create_app(gateway: Gateway, api_key: str, service: FineTuning | None = None) -> FastAPI:
+def create_app(gateway: Gateway, keyring: Keyring, service: FineTuning | None = None) -> FastAPI:
     """The application that answers for ``gateway``.
 
     Args:
         gateway: started by whoever runs the application.
-        api_key: what every request but ``/health`` has to carry.
+        keyring: the keys that requests may carry; only what `tunesmith.web.access` calls open needs none.
         service: files, jobs and tuned models; None: this server only answers.
+
+    Raises:
+        TunesmithError: a route that no rule of access covers.
     """
     app = FastAPI(
         title="Tunesmith",
@@ -34,10 +38,14 @@ def create_app(gateway: Gateway, api_key: str, service: FineTuning | None = None
             RequestValidationError: on_validation_error,
         },
     )
-    app.add_middleware(Guard, api_key=api_key, max_body_bytes=gateway.config.max_body_bytes)
-    for resource in (health, models, generate):
-        app.include_router(resource.router(gateway))
+    limits = gateway.config
+    app.add_middleware(
+        Guard, keyring=keyring, max_body_bytes=limits.max_body_bytes, max_upload_bytes=limits.max_upload_bytes
+    )
+    routers = [resource.router(gateway) for resource in (health, models, generate)]
     if service is not None:
-        for router in (files.router(service), fine_tuning.router(service), tuned_models.router(service)):
-            app.include_router(router)
+        routers += [files.router(service), fine_tuning.router(service), tuned_models.router(service)]
+    for router in routers:
+        require_rules(router.routes)
+        app.include_router(router)
     return app
