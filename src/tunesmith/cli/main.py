@@ -31,6 +31,8 @@ VERBS = {
     "report": "tunesmith.cli.report:report",
     "chat": "tunesmith.cli.chat:chat",
     "serve": "tunesmith.cli.serve:serve",
+    "jobs": "tunesmith.cli.jobs:app",
+    "migrate": "tunesmith.cli.migrate:app",
     "keys": "tunesmith.cli.keys:app",
     "merge": "tunesmith.cli.merge:merge",
     "export": "tunesmith.cli.export:export",

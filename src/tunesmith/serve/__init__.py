@@ -5,6 +5,7 @@
 Light to import: no torch, no web framework.
 """
 
+from tunesmith.serve.account import Account, RemoteJob, open_account
 from tunesmith.serve.answer import Answer, Choice, Piece, TokenScore
 from tunesmith.serve.config import Config
 from tunesmith.serve.errors import RequestError
@@ -38,6 +39,7 @@ from tunesmith.text.toolcalls import Tool
 
 __all__ = [
     "SCOPES",
+    "Account",
     "Answer",
     "ApiKey",
     "Caller",
@@ -50,6 +52,7 @@ __all__ = [
     "Piece",
     "Principal",
     "Remote",
+    "RemoteJob",
     "RequestError",
     "ServedModel",
     "Server",
@@ -62,6 +65,7 @@ __all__ = [
     "bind",
     "is_remote",
     "make_renderer",
+    "open_account",
     "open_chat",
     "open_engine",
     "open_gateway",

@@ -18,6 +18,7 @@ from tunesmith.core.records import Message, Trace
 from tunesmith.serve.answer import Answer, Route
 from tunesmith.serve.config import Config
 from tunesmith.serve.errors import RequestError, shutting_down
+from tunesmith.serve.hot import HotAdapters
 from tunesmith.serve.models import ModelTable, ServedModel
 from tunesmith.serve.options import NOBODY, Caller, Options
 from tunesmith.serve.prepare import Prepared, prepare_chat, prepare_texts, refused, token_limit
@@ -51,6 +52,8 @@ class Gateway:
     ) -> None:
         self.config = config or Config()
         self.models = ModelTable(models)
+        self.hot: HotAdapters | None = None
+        """Takes adapters while the server runs, where the engine can."""
         self.context_length = engine.context_length
         self._scores = isinstance(engine, PromptScorer)
         self._prepare = engine.prepare

@@ -19,6 +19,7 @@ from tunesmith.core.store import Workspace
 from tunesmith.model.resolve import Subject, resolve_model, resolve_subject, source_of, way_to_trained_base
 from tunesmith.serve.config import Config
 from tunesmith.serve.gateway import Gateway
+from tunesmith.serve.hot import HotAdapters
 from tunesmith.serve.models import served_models
 from tunesmith.text.template import TemplateRenderer, load_renderer
 
@@ -166,9 +167,11 @@ def open_gateway(
     base_name = public_name(subject.base) if subject.adapter else subject.name
     models = served_models(engine, base_name, base_renderer, renderers)
     traces = workspace.root / "traces.jsonl"
-    return Gateway(
+    gateway = Gateway(
         engine, models, config=config, on_trace=lambda trace: store.append_line(traces, trace.model_dump_json())
     )
+    gateway.hot = HotAdapters(engine, gateway.models, base_name, folder, workspace)
+    return gateway
 
 
 def _adapter(name: str, place: str, workspace: Workspace, base: str) -> tuple[Subject, Path]:

@@ -44,6 +44,8 @@ def create_app(gateway: Gateway, keyring: Keyring, service: FineTuning | None = 
     )
     routers = [resource.router(gateway) for resource in (health, models, generate)]
     if service is not None:
+        if gateway.hot is not None:
+            service.serve_by(gateway.hot)
         routers += [files.router(service), fine_tuning.router(service), tuned_models.router(service)]
     for router in routers:
         require_rules(router.routes)
