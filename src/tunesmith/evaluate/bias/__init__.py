@@ -1,0 +1,1 @@
+"""Whether a tuned model treats people differently by who they are."""
