@@ -48,6 +48,7 @@ STAGES: Mapping[str, Any] = {
     "loop": training.LoopConfig,
     "sweep": training.SweepConfig,
     "evaluate": evaluate.Config,
+    "risks": evaluate.RiskConfig,
     "serve": serve.Config,
 }
 """What the keys of ``tunesmith.yaml`` configure."""
@@ -119,7 +120,8 @@ def load_evaluation(path: Path | None, overrides: Sequence[str] = (), models: Se
     if path is None:
         path = next((run for model in models if (run := Path(model) / "config.yaml").is_file()), None)
         if path is None:
-            return configuration.load(None, {"evaluate": evaluate.Config}, overrides)
+            alone = {"evaluate": evaluate.Config, "risks": evaluate.RiskConfig}
+            return configuration.load(None, alone, overrides)
         return configuration.load(path, STAGES, overrides)
     return with_whole_paths(configuration.load(path, STAGES, overrides, optional=["data"]), path)
 

@@ -16,8 +16,20 @@ from tunesmith.cli.train import show_verdict
 if TYPE_CHECKING:
     from tunesmith.core.artifacts import Report
     from tunesmith.curate import DatasetSpec
+    from tunesmith.evaluate import RiskReport
 
 DataOption = Annotated[Path, typer.Option("--data", help="File with held-out rows; its answers are the wanted ones.")]
+OptionalDataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="File with held-out rows; its answers are the wanted ones. Not needed for --risk."),
+]
+RiskOption = Annotated[
+    list[str] | None,
+    typer.Option("--risk", help="forgetting, leakage or bias of a run beside its base; give it once for each, or all."),
+]
+TwinOption = Annotated[
+    str, typer.Option("--twin", help="With --risk leakage: a run with canaries (tunesmith data canaries).")
+]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Config file with evaluation keys (json_schema, primary_metric, …).")
 ]
@@ -40,7 +52,7 @@ OutOption = Annotated[Path | None, typer.Option("--report", help="Write the repo
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="Run folder, adapter folder, released name, model folder or name.")],
-    data: DataOption,
+    data: OptionalDataOption = None,
     format: FormatOption = "auto",
     column: ColumnOption = None,
     system: SystemOption = "",
@@ -50,13 +62,26 @@ def evaluate(
     write_spec: WriteOption = None,
     vault: VaultOption = False,
     watch: WatchOption = "",
+    risk: RiskOption = None,
+    twin: TwinOption = "",
     report: OutOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Score one model's answers to held-out rows, each score with its interval."""
+    """Score one model's answers to held-out rows, and measure what tuning may have done besides.
+
+    Exit code 1 when a risk was asked for and did not pass.
+    """
     with session(json) as console:
-        rows = dataset_spec(str(data), format, column or [], system)
-        _measure(console, [model], rows, _Wish(config, tuple(set or ()), spec, write_spec, vault, report, watch))
+        _require_something(data, risk)
+        rows = dataset_spec(str(data), format, column or [], system) if data else None
+        wish = _Wish(config, tuple(set or ()), spec, write_spec, vault, report, watch)
+        found = None if rows is None else _measure(console, [model], rows, wish, last=not risk)
+        if not risk:
+            return
+        reports = _risks(console, model, risk, wish, twin)
+        console.result({"report": found, "risks": reports})
+        if any(one.verdict != "pass" for one in reports):
+            raise typer.Exit(1)
 
 
 def compare(
@@ -106,8 +131,46 @@ class _Wish:
     series: str = ""
 
 
-def _measure(console: Console, models: Sequence[str], data: DatasetSpec, wish: _Wish) -> Report | None:
-    """The report; None where only a spec was written."""
+def _require_something(data: Path | None, risk: list[str] | None) -> None:
+    """Refuse a command that measures nothing, and risks that do not exist.
+
+    Raises:
+        InputError: neither rows nor a risk, or an unknown risk.
+    """
+    from tunesmith import proof
+    from tunesmith.core.errors import InputError
+
+    unknown = [name for name in risk or () if name not in (*proof.KINDS, "all")]
+    if unknown or (data is None and not risk):
+        raise InputError(
+            f"there is no risk called {unknown[0]}" if unknown else "there is nothing to measure",
+            where="--risk" if unknown else "--data",
+            rule=f"a model is measured on held-out rows (--data), for a risk ({', '.join(proof.KINDS)}, all), or both",
+            fix="give --data FILE, or --risk all",
+        )
+
+
+def _risks(console: Console, model: str, names: Sequence[str], wish: _Wish, twin: str) -> list[RiskReport]:
+    """The reports of the risks that were asked for, told to people."""
+    from tunesmith import lifecycle, proof
+    from tunesmith.core.store import Workspace
+
+    kinds = [kind for kind in proof.KINDS if kind in names or "all" in names]
+    settings = lifecycle.load_evaluation(wish.config, wish.set, [model])
+    found = proof.measure_risks(model, kinds, settings, Workspace.open(), console.emit, twin)
+    for one in found:
+        console.print("", f"{one.kind}: {one.verdict}")
+        console.print(*(f"  {gate.name}: {gate.verdict}. {gate.sentence}" for gate in one.gates))
+        console.print(*(f"  {note}" for note in one.notes))
+        if one.statement:
+            console.print("", one.statement)
+    return found
+
+
+def _measure(
+    console: Console, models: Sequence[str], data: DatasetSpec, wish: _Wish, last: bool = True
+) -> Report | None:
+    """The report; None where only a spec was written. ``last``: it is the command's one result."""
     from tunesmith import evaluate, lifecycle, proof
     from tunesmith.core.store import Workspace, require_writable, write_text
 
@@ -126,7 +189,8 @@ def _measure(console: Console, models: Sequence[str], data: DatasetSpec, wish: _
     if wish.page is not None:
         write_text(wish.page, evaluate.to_html(report))
         console.print("", f"report: {wish.page}")
-    console.result(report)
+    if last:
+        console.result(report)
     return report
 
 

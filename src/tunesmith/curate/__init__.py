@@ -11,6 +11,7 @@ from tunesmith.curate.enough import MARGIN, Growth, judge_growth, percent
 from tunesmith.curate.lab.selftest import FEWEST as FEWEST_PLANTABLE
 from tunesmith.curate.lab.selftest import TrialResult, plantable, selftest
 from tunesmith.curate.lab.selftest import to_markdown as trials_page
+from tunesmith.curate.personal.collect import personal_values
 from tunesmith.curate.personal.redact import load_key, redact, without_personal
 from tunesmith.curate.reading.importing import SHAPES, Import, read_import, wanted
 from tunesmith.curate.reading.read import read, read_file, require_files
@@ -122,6 +123,7 @@ __all__ = [
     "measure_difficulty",
     "must_have_rows",
     "percent",
+    "personal_values",
     "place_rows",
     "plantable",
     "proposed",

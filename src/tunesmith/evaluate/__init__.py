@@ -1,13 +1,21 @@
 """Verb: samplers and held-out rows become a report with a verdict."""
 
 from tunesmith.core.artifacts import Report
+from tunesmith.evaluate.bias.measure import measure as measure_bias
 from tunesmith.evaluate.blind import BlindKey, blind_page, blind_result, read_decisions
 from tunesmith.evaluate.config import Config
 from tunesmith.evaluate.evaluation import fixed_rows, grade_answers, require_primary, run
+from tunesmith.evaluate.forgetting.measure import measure as measure_forgetting
+from tunesmith.evaluate.leakage.canaries import Planting
+from tunesmith.evaluate.leakage.canaries import generate as plant
+from tunesmith.evaluate.leakage.measure import Material, Planted, Watched
+from tunesmith.evaluate.leakage.measure import measure as measure_leakage
+from tunesmith.evaluate.leakage.scan import Secret
 from tunesmith.evaluate.markdown import to_markdown
 from tunesmith.evaluate.page import to_html
 from tunesmith.evaluate.prompted import MARK, Prompted, read_prompt
 from tunesmith.evaluate.remember import Remembered
+from tunesmith.evaluate.risks import Pair, RiskConfig, RiskKind, RiskReport
 from tunesmith.evaluate.spec import (
     Spec,
     make_spec,
@@ -26,16 +34,29 @@ __all__ = [
     "MARK",
     "BlindKey",
     "Config",
+    "Material",
+    "Pair",
+    "Planted",
+    "Planting",
     "Prompted",
     "Remembered",
     "Report",
+    "RiskConfig",
+    "RiskKind",
+    "RiskReport",
+    "Secret",
     "Spec",
+    "Watched",
     "blind_page",
     "blind_result",
     "fixed_rows",
     "grade_answers",
     "load_schema",
     "make_spec",
+    "measure_bias",
+    "measure_forgetting",
+    "measure_leakage",
+    "plant",
     "read_decisions",
     "read_prompt",
     "read_spec",

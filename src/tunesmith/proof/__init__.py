@@ -3,17 +3,22 @@
 Sits above `tunesmith.lifecycle`, beside delivery and experiments.
 """
 
+from tunesmith.proof.canaries import write_canaries
 from tunesmith.proof.evaluating import evaluate_models, write_spec
 from tunesmith.proof.models import Opened, open_models
+from tunesmith.proof.risks import KINDS, measure_risks
 from tunesmith.proof.series import Trend, add_point, require_fresh, trend
 
 __all__ = [
+    "KINDS",
     "Opened",
     "Trend",
     "add_point",
     "evaluate_models",
+    "measure_risks",
     "open_models",
     "require_fresh",
     "trend",
+    "write_canaries",
     "write_spec",
 ]

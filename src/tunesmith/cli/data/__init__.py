@@ -6,6 +6,7 @@ import typer
 
 from tunesmith.cli.data import (
     audit,
+    canaries,
     card,
     check,
     diff,
@@ -28,6 +29,7 @@ app.command("import")(import_.import_)
 app.command()(split.split)
 app.command()(diff.diff)
 app.command()(audit.audit)
+app.command()(canaries.canaries)
 app.command()(lineage.lineage)
 app.command()(card.card)
 app.command()(synth.synth)
