@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,7 @@ def test_what_cannot_be_measured(desk: Desk, run: Path) -> None:
     assert refusal(desk.ask("eval", run, "--risk", "drift")).what == "there is no risk called drift"
     error = refusal(desk.ask("eval", desk.base, "--risk", "bias"))
     assert error.what == f"{desk.base} is a base, and no adapter on one"
-    error = refusal(desk.ask("eval", run / "adapter", "--risk", "leakage"))
+    shutil.copytree(run / "adapter", desk.folder / "copied")
+    error = refusal(desk.ask("eval", "copied", "--risk", "leakage"))
     assert error.what.startswith("the training rows of ")
     assert refusal(desk.ask("eval", desk.folder / "no-run", "--risk", "all")).what

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from tests.evaluate.fakes import example
-from tunesmith.core.errors import InputError
+from tunesmith.core.errors import InputError, TunesmithError
 from tunesmith.core.protocols import Progress
 from tunesmith.core.records import Completion, Example, Prompt, SamplingParams, Score
 from tunesmith.core.scrutiny import TokenScores
@@ -108,6 +108,15 @@ def test_a_model_is_not_measured_against_itself() -> None:
     model = Model("same", knowing(0.5))
     with pytest.raises(InputError, match="is its own base"):
         Pair(model, model)
+
+
+def test_a_model_that_leaves_rows_out_is_refused() -> None:
+    class Lazy(Model):  # a test double, not a model of ours
+        def score(self, examples, progress=None):
+            return super().score(examples, progress)[:-1]
+
+    with pytest.raises(TunesmithError, match=r"lazy gave \d+ results for \d+ rows"):
+        measure_bias(CONFIG, Pair(Lazy("lazy", lambda row: -1.0), Model("tuned", lambda row: -1.0)))
 
 
 def test_a_biased_model_is_flagged_and_its_change_is_told() -> None:

@@ -8,7 +8,7 @@ from tunesmith.core.protocols import Tagger
 from tunesmith.core.records import Example
 from tunesmith.curate.checks.privacy import detector_of
 from tunesmith.curate.config import Config
-from tunesmith.curate.personal.texts import texts_of
+from tunesmith.curate.personal.redact import texts_of
 
 
 def personal_values(examples: Iterable[Example], config: Config, tagger: Tagger | None = None) -> list[tuple[str, str]]:
