@@ -20,8 +20,6 @@ from tunesmith.evaluate import wording
 from tunesmith.evaluate.config import Config
 from tunesmith.evaluate.evaluation import measure_rows
 
-
-
 _DATE = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
 
 
@@ -118,8 +116,8 @@ def only_fresh(
 
 def measure_fresh(
     config: Config, sampler: Sampler, examples: Sequence[Example], first: FreshSample | None, emit: Emit = ignore
-) -> tuple[str, FreshSample]:
-    """The name of the metric and the sample, its file and date still empty; compared with the ``first`` one if any.
+) -> FreshSample:
+    """A sample whose file and date are still empty; compared with the ``first`` one if there is one.
 
     Raises:
         see `run`. ConfigError: the metric of the first sample does not fit these rows.
@@ -143,7 +141,7 @@ def measure_fresh(
             smallest_visible=change.smallest,
             verdict=change.verdict,
         )
-    sample = FreshSample(
+    return FreshSample(
         model=sampler.name,
         digest=sampler.digest,
         file="",
@@ -158,7 +156,6 @@ def measure_fresh(
         high=found.high,
         drift=drift,
     )
-    return found.metric.name, sample
 
 
 def trend_of(samples: Sequence[FreshSample], today: date) -> Trend:

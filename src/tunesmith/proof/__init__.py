@@ -5,5 +5,6 @@ Sits above `tunesmith.lifecycle`, beside delivery and experiments.
 
 from tunesmith.proof.evaluating import evaluate_models, write_spec
 from tunesmith.proof.models import Opened, open_models
+from tunesmith.proof.watching import watch
 
-__all__ = ["Opened", "evaluate_models", "open_models", "write_spec"]
+__all__ = ["Opened", "evaluate_models", "open_models", "watch", "write_spec"]
