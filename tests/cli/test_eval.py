@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from tests.cli.conftest import Desk, refusal
-from tests.project import ROWS, questions, write_rows
-from tunesmith import curate
+from tests.project import ROWS
 
 _REPORT = json.dumps(
     {
@@ -52,7 +50,7 @@ def test_a_spec_first_then_its_verdict_then_the_same_report_again(desk: Desk) ->
     assert unplanned["standing"]["opening"] == 2
 
     shown = desk.ask("report", first["report_id"][:10], "--html", "again.html", "--markdown", "again.md", "--json")
-    assert document(shown) == first
+    assert document(shown) == document(again)
     assert (desk.folder / "again.html").read_bytes() == (desk.folder / "page.html").read_bytes()
     assert desk.ask("report", first["report_id"], "--blind", "blind.html").code == 0
     page = (desk.folder / "blind.html").read_text(encoding="utf-8")
@@ -64,37 +62,6 @@ def test_a_spec_first_then_its_verdict_then_the_same_report_again(desk: Desk) ->
     found = document(desk.ask("report", first["report_id"], "--judged", "ann.json", "--json"))
     assert found["same"] == len(rows)
     assert "**Confirmatory**" in (desk.folder / "again.md").read_text(encoding="utf-8")
-
-
-def test_fresh_samples_are_measured_once_and_trained_rows_do_not_enter(desk: Desk) -> None:
-    folder = desk.folder / "fresh"
-    folder.mkdir()
-    write_rows(folder / "2026-01-31.jsonl", questions(range(100, 112)))
-    watch = ["eval", desk.base, "--data", "fresh", "--watch", "--set", "bootstrap_samples=300", "--json"]
-    first = document(desk.ask(*watch))
-    assert first["samples"][0]["ids"] == row_ids(folder / "2026-01-31.jsonl")
-
-    write_rows(folder / "2099-12-31.jsonl", questions([*range(110, 112), *range(200, 212)]))
-    manifest = desk.home / "artifacts" / "run3" / "trained_rows.txt"
-    manifest.parent.mkdir()
-    manifest.write_text(row_ids(folder / "2099-12-31.jsonl")[-1], encoding="utf-8")
-    ran = desk.ask(*watch, "--report", "trend.html")
-    trend = document(ran)
-    assert "5 of 28 rows are not fresh and do not count" in ran.err
-    assert [len(sample["ids"]) for sample in trend["samples"]] == [24, 23]
-    assert len(trend["samples"][1]["refused"]) == 5
-    assert not trend["overdue"]
-    assert "Fresh rows over time" in (desk.folder / "trend.html").read_text(encoding="utf-8")
-    assert "loaded" not in desk.ask(*watch).err, "what was measured is not measured again"
-
-    assert refusal(desk.ask("eval", desk.base, "--data", "nowhere", "--watch")).where == "--data"
-    error = refusal(desk.ask("eval", desk.base, "--data", "fresh", "--watch", "--vault"))
-    assert error.what == "--watch was given together with a spec"
-
-
-def row_ids(path: Path) -> list[str]:
-    """Ids of the rows of a file, in its order."""
-    return [example.id for example in curate.read(curate.DatasetSpec(path=str(path)))]
 
 
 def test_a_run_that_measured_nothing_is_no_success(desk: Desk) -> None:

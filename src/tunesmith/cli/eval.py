@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,8 +33,7 @@ VaultOption = Annotated[
     bool, typer.Option("--vault", help="With --write-spec: the rows are a vault, to be opened three times at most.")
 ]
 WatchOption = Annotated[
-    bool,
-    typer.Option("--watch", help="--data is a folder of fresh samples with dates in their names: show the trend."),
+    str, typer.Option("--watch", help="Note the result as the next point of this series; its rows must be fresh.")
 ]
 OutOption = Annotated[Path | None, typer.Option("--report", help="Write the report as an HTML page to this file.")]
 
@@ -50,21 +49,19 @@ def evaluate(
     spec: SpecOption = None,
     write_spec: WriteOption = None,
     vault: VaultOption = False,
-    watch: WatchOption = False,
+    watch: WatchOption = "",
     report: OutOption = None,
     json: JsonOption = False,
 ) -> None:
     """Score one model's answers to held-out rows, each score with its interval.
 
-    Exit code 1 when what decides was not measured; with --watch when the model became worse, or a sample is overdue.
+    Exit code 1 when what decides was not measured.
     """
     with session(json) as console:
-        if watch:
-            wish = _Wish(config, tuple(set or ()), spec, write_spec, vault, report)
-            _watch(console, model, lambda file: dataset_spec(file, format, column or [], system), data, wish)
-            return
         rows = dataset_spec(str(data), format, column or [], system)
-        found = _measure(console, [model], rows, _Wish(config, tuple(set or ()), spec, write_spec, vault, report))
+        found = _measure(
+            console, [model], rows, _Wish(config, tuple(set or ()), spec, write_spec, vault, report, watch)
+        )
         if found is not None:
             _require_measured(found)
 
@@ -117,6 +114,7 @@ class _Wish:
     write_spec: Path | None
     vault: bool
     page: Path | None
+    series: str = ""
 
 
 def _measure(console: Console, models: Sequence[str], data: DatasetSpec, wish: _Wish) -> Report | None:
@@ -134,7 +132,7 @@ def _measure(console: Console, models: Sequence[str], data: DatasetSpec, wish: _
         console.result(made)
         return None
     spec = evaluate.read_spec(wish.spec) if wish.spec else None
-    report = proof.evaluate_models(models, data, settings, Workspace.open(), console.emit, spec)
+    report = proof.evaluate_models(models, data, settings, Workspace.open(), console.emit, spec, wish.series)
     show_verdict(console, report)
     if wish.page is not None:
         write_text(wish.page, evaluate.to_html(report))
@@ -146,33 +144,6 @@ def _measure(console: Console, models: Sequence[str], data: DatasetSpec, wish: _
 def _require_measured(report: Report) -> None:
     """Exit code 1 where the metric that decides was not measured on a model: a run that says nothing is no success."""
     if any(s.metric == report.primary_metric and s.value is None for s in report.summaries):
-        raise typer.Exit(1)
-
-
-def _watch(console: Console, model: str, read_as: Callable[[str], DatasetSpec], folder: Path, wish: _Wish) -> None:
-    from tunesmith import evaluate, lifecycle, proof
-    from tunesmith.cli.train import text_table
-    from tunesmith.core.errors import InputError
-    from tunesmith.core.store import Workspace, require_writable, write_text
-
-    if wish.spec or wish.write_spec or wish.vault:
-        raise InputError(
-            "--watch was given together with a spec",
-            where="--watch",
-            rule="a spec belongs to fixed rows; --watch takes new ones again and again",
-            fix="leave --spec, --write-spec and --vault out",
-        )
-    if wish.page is not None:
-        require_writable(wish.page.parent)
-    settings = lifecycle.load_evaluation(wish.config, wish.set, [model])
-    trend = proof.watch(model, folder, read_as, settings, Workspace.open(), console.emit)
-    due = f"overdue: a new sample was expected by {trend.due}" if trend.overdue else f"next sample by {trend.due}"
-    console.print("", text_table(evaluate.trend_table(trend)), "", trend.sentence, due)
-    if wish.page is not None:
-        write_text(wish.page, evaluate.trend_to_html(trend))
-        console.print("", f"report: {wish.page}")
-    console.result(trend)
-    if trend.verdict == "worse" or trend.overdue:
         raise typer.Exit(1)
 
 

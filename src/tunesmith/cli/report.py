@@ -25,6 +25,7 @@ def report(
     judged: Annotated[
         list[Path] | None, typer.Option("--judged", help="Decisions that readers saved on that page; one file each.")
     ] = None,
+    watch: Annotated[str, typer.Option("--watch", help="Show this series of fresh held-out rows over time.")] = "",
     json: JsonOption = False,
 ) -> None:
     """Show a report that was made before; the same report gives the same bytes, without any model or network."""
@@ -32,6 +33,9 @@ def report(
         from tunesmith import evaluate
         from tunesmith.core.store import write_text
 
+        if watch:
+            _trend(console, watch, html)
+            return
         found = _find(which)
         if judged:
             _tell(console, found, judged)
@@ -50,6 +54,26 @@ def report(
             write_text(markdown, evaluate.to_markdown(found))
             console.print("", f"Markdown: {markdown}")
         console.result(found)
+
+
+def _trend(console: Console, series: str, page: Path | None) -> None:
+    """The points and the trend of a series. Exit code 1 when it got worse, or a new sample is due."""
+    from tunesmith import proof
+    from tunesmith.core.store import Workspace, write_text
+
+    found = proof.trend(series, Workspace.open())
+    for point in found.points:
+        score = f"{point.value:.4g} ({point.low:.4g} to {point.high:.4g})"
+        console.print(f"{point.at[:10]}  {point.model}  {point.metric} {score}, {point.n} rows")
+    console.print("", found.sentence)
+    if found.due:
+        console.print(f"the newest sample is {found.days} days old: collect fresh rows")
+    if page is not None:
+        write_text(page, proof.trend_page(found))
+        console.print("", f"page: {page}")
+    console.result(found)
+    if found.due or found.verdict == "worse":
+        raise typer.Exit(1)
 
 
 def _tell(console: Console, found: Report, files: list[Path]) -> None:

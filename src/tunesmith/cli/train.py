@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -108,17 +108,12 @@ def verify_table(checks: tuple[Check, ...]) -> RenderableType:
 
 def scores_table(report: Report) -> RenderableType:
     """Scores with intervals, one column a model."""
-    from tunesmith import evaluate
-
-    return text_table(evaluate.table(report))
-
-
-def text_table(cells: Sequence[Sequence[str]]) -> RenderableType:
-    """Rows of text as a table, the head first."""
     from rich.table import Table
     from rich.text import Text
 
-    head, *rows = cells
+    from tunesmith import evaluate
+
+    head, *rows = evaluate.table(report)
     table = Table(*head, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))

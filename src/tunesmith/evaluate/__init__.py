@@ -4,7 +4,6 @@ from tunesmith.core.artifacts import Report
 from tunesmith.evaluate.blind import BlindKey, blind_page, blind_result, read_decisions
 from tunesmith.evaluate.config import Config
 from tunesmith.evaluate.evaluation import fixed_rows, grade_answers, require_primary, run
-from tunesmith.evaluate.fresh import FreshSample, Trend, collected_on, measure_fresh, only_fresh, trend_of, trend_table
 from tunesmith.evaluate.markdown import to_markdown
 from tunesmith.evaluate.page import to_html
 from tunesmith.evaluate.prompted import MARK, Prompted, read_prompt
@@ -20,7 +19,7 @@ from tunesmith.evaluate.spec import (
     standing,
 )
 from tunesmith.evaluate.sweeps import sweep_to_html
-from tunesmith.evaluate.trend_page import trend_to_html
+from tunesmith.evaluate.trend_page import TrendPoint, trend_to_html
 from tunesmith.evaluate.wording import table, verdict_lines
 from tunesmith.text.graders import load_schema
 
@@ -28,21 +27,17 @@ __all__ = [
     "MARK",
     "BlindKey",
     "Config",
-    "FreshSample",
     "Prompted",
     "Remembered",
     "Report",
     "Spec",
-    "Trend",
+    "TrendPoint",
     "blind_page",
     "blind_result",
-    "collected_on",
     "fixed_rows",
     "grade_answers",
     "load_schema",
     "make_spec",
-    "measure_fresh",
-    "only_fresh",
     "read_decisions",
     "read_prompt",
     "read_spec",
@@ -57,8 +52,6 @@ __all__ = [
     "table",
     "to_html",
     "to_markdown",
-    "trend_of",
-    "trend_table",
     "trend_to_html",
     "verdict_lines",
 ]

@@ -53,6 +53,3 @@ class Config(Record):
         description="parts of the rows that are compared on their own too, corrected for their number: group "
         "(group_by), source (file), length of the question, answer_length of the wanted answer (each in thirds)",
     )
-    fresh_days: int = Field(
-        default=90, ge=1, description="eval --watch asks for a new sample of fresh rows after so many days"
-    )

@@ -6,7 +6,6 @@ import difflib
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -91,53 +90,6 @@ def run(
         slices=by_slice(scored, deciding, examples, config) if comparing else (),
     )
     return report.model_copy(update={"report_id": digest_of(report.model_dump(exclude={"created_at"}))[:16]})
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One model on one metric: its counts, a line for each row (or group of rows), and the score with its interval."""
-
-    metric: Metric
-    counts: Array
-    value: float
-    low: float
-    high: float
-
-
-def measure_rows(config: Config, sampler: Sampler, examples: Sequence[Example], emit: Emit = ignore) -> Measured:
-    """The deciding metric of one model, with the counts that a later sample of other rows can be held against.
-
-    Raises:
-        see `run`. InputError: the metric could not be measured.
-    """
-    from tunesmith.evaluate.metrics import metrics_for
-    from tunesmith.evaluate.verdict import gathered, judge
-
-    examples, _ = _of_one_kind(examples)
-    wanted = rows.survey(examples, load_schema(config.json_schema))
-    metrics = metrics_for(wanted)
-    primary, _ = _primary(config, wanted, metrics)
-    models = _identities([sampler])
-    scores = [_score(sampler, models[0].name, examples, emit)]
-    limit, _ = _limit(config, wanted, scores, None)
-    answers = [_answer(sampler, models[0].name, examples, _params(config, limit), emit)]
-    [scored] = _grade_all(models, metrics, wanted, answers, scores)
-    if primary in scored.missing:
-        raise InputError(
-            f"{wording.term(primary).title} of {sampler.name} was not measured: {scored.missing[primary]}",
-            where="primary_metric",
-            rule="a trend needs a metric that this model can be measured by",
-            fix="choose another with --set primary_metric=…",
-        )
-    metric, clusters = next(m for m in metrics if m.name == primary), _clusters(examples)
-    if len(set(clusters)) < len(clusters):
-        scored = replace(scored, counts=gathered(scored.counts, clusters))
-        metric = replace(metric, binary=False)
-    [summary] = judge([scored], [metric], config, primary)[0]
-    assert summary.value is not None
-    assert summary.low is not None
-    assert summary.high is not None
-    return Measured(metric, scored.counts[primary], summary.value, summary.low, summary.high)
 
 
 def fixed_rows(examples: Sequence[Example]) -> list[Example]:

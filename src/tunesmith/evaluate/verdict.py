@@ -65,7 +65,7 @@ def judge(
     """
     rows = len(next(iter(models[0].counts.values()), ()))
     if len(set(clusters)) < len(clusters):
-        models = [replace(model, counts=gathered(model.counts, clusters)) for model in models]
+        models = [replace(model, counts=_gathered(model.counts, clusters)) for model in models]
         metrics = [replace(metric, binary=False) for metric in metrics]  # no exact test knows of clusters
     resampled = _together([model.counts for model in models], statistics.bootstrap_sums, config)
     summaries = [_summary(model, m, resampled[i], config, rows) for i, model in enumerate(models) for m in metrics]
@@ -110,7 +110,7 @@ def corrected(
     return tuple(result)
 
 
-def gathered(counts: Mapping[str, Array], clusters: Sequence[str]) -> dict[str, Array]:
+def _gathered(counts: Mapping[str, Array], clusters: Sequence[str]) -> dict[str, Array]:
     """Sums of the counts of each cluster, in the order of their first rows."""
     places = {name: i for i, name in enumerate(dict.fromkeys(clusters))}
     at = np.array([places[name] for name in clusters])
