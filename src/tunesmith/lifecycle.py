@@ -31,7 +31,7 @@ from tunesmith.core.protocols import Sampler, Tagger
 from tunesmith.core.ranks import place
 from tunesmith.core.records import TokenizedExample
 from tunesmith.core.store import Artifact, Workspace
-from tunesmith.held_out import TRAINED_ROWS, once_each, warn_of_trained_rows
+from tunesmith.held_out import TRAINED_ROWS, look_at, once_each
 from tunesmith.model.resolve import CARD, context_of, resolve_model, resolve_subject
 from tunesmith.settings import for_anywhere, resolve_autos, with_whole_paths
 from tunesmith.text.sources import require_template
@@ -381,7 +381,10 @@ def judge(project: Project) -> Report:
 def _evaluate(project: Project, samplers: Sequence[Sampler]) -> Report:
     config = project.settings.stage("evaluate", evaluate.Config)
     rows = once_each(project.dataset.of("test"), project.emit)
-    return evaluate.run(config, samplers, rows, emit=project.emit, dataset_digest=project.dataset.card.digest)
+    report = evaluate.run(config, samplers, rows, emit=project.emit, dataset_digest=project.dataset.card.digest)
+    if len(samplers) < 2:
+        return report
+    return report.model_copy(update={"standing": look_at(rows, samplers, project.workspace)})
 
 
 def keep_weights(project: Project, run: RunRecord) -> Artifact:
@@ -438,28 +441,6 @@ def run_to_verdict(project: Project, fresh: bool = False) -> Outcome | None:
     training.after_first()
     run = train(project, fresh)
     return register(project, run, judge(project)) if place().is_first else None
-
-
-def evaluate_models(
-    names: Sequence[str], data: curate.DatasetSpec, settings: Settings, workspace: Workspace, emit: Emit = ignore
-) -> Report:
-    """Measure models on a file of held-out rows; with two or more, each is compared with the first.
-
-    Raises:
-        DataError: every row of the file was trained on by one of them.
-    """
-    config = settings.stage("evaluate", evaluate.Config)
-    evaluate.load_schema(config.json_schema)
-    evaluate.require_primary(config)
-    examples = once_each(tuple(curate.read(data)), emit)
-    evaluate.require_primary(config, examples)
-    opened = serve.open_samplers(names, workspace, emit)
-    for subject, _ in opened:
-        warn_of_trained_rows(subject, examples, emit)
-    digest = curate.content_digest(Path(data.path))
-    report = evaluate.run(config, [sampler for _, sampler in opened], examples, emit=emit, dataset_digest=digest)
-    workspace.put("report", report.report_id, report)
-    return report
 
 
 def machine() -> Machine:

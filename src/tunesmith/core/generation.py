@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tunesmith.core.errors import TunesmithError
 from tunesmith.core.records import FinishReason, SamplingParams
@@ -124,4 +124,13 @@ class TokenEngine(Protocol):
 
     def step(self) -> list[TokenOut]:
         """One forward for everything that runs; [] when idle, or while nothing can run yet."""
+        ...
+
+
+@runtime_checkable
+class PromptScorer(Protocol):
+    """An engine that can say how likely the tokens of a given text are. Its owner's thread calls it."""
+
+    def score(self, tokens: tuple[int, ...], adapter: str = "", top: int = 0) -> list[TokenOut]:
+        """Each token after the first with its log-probability given those before, and the ``top`` likeliest there."""
         ...

@@ -32,6 +32,7 @@ jobs = sa.Table(
     sa.Column("event_seq", sa.Integer, nullable=False),
     sa.Column("log_offset", sa.BigInteger, nullable=False),
     sa.Column("body", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
 )
 events = sa.Table(
     "events",
@@ -70,6 +71,7 @@ files = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("expires_at", sa.Float, nullable=True),
     sa.Column("report", sa.Text, nullable=True),
+    sqlite_autoincrement=True,
 )
 models = sa.Table(
     "tuned_models",
@@ -84,6 +86,7 @@ models = sa.Table(
     sa.Column("base_fingerprint", sa.String(128), nullable=False),
     sa.Column("step", sa.Integer, nullable=True),
     sa.Column("created_at", sa.Float, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 

@@ -21,9 +21,10 @@ from tunesmith.jobs.errors import JobError
 from tunesmith.jobs.hyperparameters import FEWEST_ROWS, auto_batch, auto_epochs
 from tunesmith.jobs.records import Job, Spec, StoredFile
 from tunesmith.jobs.request import MOST_SEED, Request, read_request
+from tunesmith.jobs.serving import Registry, Serving
 from tunesmith.jobs.shelf import LONGEST_LIFE, PURPOSES, SHORTEST_LIFE, Shelf
 from tunesmith.jobs.store import JobStore, open_store
-from tunesmith.model.resolve import context_of, kind_of_adapter, resolve_model, width_of
+from tunesmith.model.resolve import context_of, kind_of_adapter, resolve_model, resolve_subject, width_of
 
 KINDS: Mapping[str, str] = {
     "LORA": "lora",
@@ -48,6 +49,36 @@ class FineTuning:
     def __init__(self, jobs: JobStore, workspace: Workspace, bases: Mapping[str, str]) -> None:
         self.jobs, self.workspace, self.bases = jobs, workspace, dict(bases)
         self.shelf = Shelf(jobs.database, workspace)
+        self._serving: Serving | None = None
+
+    def serve_by(self, registry: Registry) -> None:
+        """Let a running server call what jobs make, from now on."""
+        self._serving = Serving(self.shelf, self.workspace, registry)
+        self._serving.sync()
+
+    def sync(self) -> None:
+        """Make callable what jobs have made, and forget what was deleted; nothing where no server runs."""
+        if self._serving is not None:
+            self._serving.sync()
+
+    def delete_model(self, name: str, tenant: str) -> list[str]:
+        """Delete a tuned model; see `Shelf.delete_model`.
+
+        Raises:
+            JobError: there is no such model, or something leads to it.
+        """
+        users = self._serving.registry.users(name, tenant) if self._serving else []
+        if users:
+            raise JobError(
+                f"the model {name} is in use: {', '.join(users)}",
+                rule="a model goes only when nothing leads to it",
+                fix="let them lead to another model first",
+                param="model",
+                code="model_in_use",
+            )
+        gone = self.shelf.delete_model(name, tenant)
+        self.sync()
+        return gone
 
     # --- files -------------------------------------------------------------------------------------------------------
 
@@ -324,6 +355,17 @@ def check_upload(purpose: str, seconds: int | None) -> None:
             fix="correct it, or leave expires_after out",
             param="expires_after[seconds]",
         )
+
+
+def service_beside(workspace: Workspace, model: str, url: str = "") -> FineTuning:
+    """The service beside a server of ``model``: jobs train its base.
+
+    Raises:
+        ConfigError, StorageError: see `open_store`. InputError: a run that is not finished.
+    """
+    subject = resolve_subject(model, workspace)
+    name = serve.public_name(subject.base) if subject.adapter else subject.name
+    return open_service(workspace, {name: subject.base}, url)
 
 
 def open_service(workspace: Workspace, bases: Mapping[str, str], url: str = "") -> FineTuning:

@@ -211,6 +211,13 @@ class Shelf:
         with self._database.transaction() as connection:
             return [_model(row) for row in connection.execute(query)]
 
+    def models_version(self) -> tuple[int, int]:
+        """Another pair of numbers whenever a tuned model came or went; cheap."""
+        table = schema.models
+        with self._database.transaction() as connection:
+            row = connection.execute(sa.select(sa.func.count(), sa.func.max(table.c.seq)).select_from(table)).one()
+        return int(row[0]), int(row[1] or 0)
+
     def model(self, name: str, tenant: str | None = None) -> TunedModel | None:
         """A tuned model by its name; None where there is none, or it is somebody else's."""
         with self._database.transaction() as connection:

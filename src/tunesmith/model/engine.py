@@ -30,7 +30,9 @@ from tunesmith.model.kv import StepCache, Store, record
 from tunesmith.model.load import Base
 from tunesmith.model.pages import Chain
 from tunesmith.model.residency import RESIDENT, Residency, State
+from tunesmith.model.router import BASE
 from tunesmith.model.sampling import Chooser, choose_token, likeliest
+from tunesmith.model.score import prompt_scores
 from tunesmith.model.stack import Stack
 
 __all__ = ["Engine", "choose_token"]
@@ -236,6 +238,11 @@ class Engine:
         """Requests that cannot be answered although they were taken, and why; each is told once."""
         failures, self._failures = self._failures, []
         return failures
+
+    def score(self, tokens: tuple[int, ...], adapter: str = BASE, top: int = 0) -> list[TokenOut]:
+        """Each token after the first with its log-probability given those before, and the ``top`` likeliest there."""
+        with self.using(adapter) as key:
+            return prompt_scores(self.base, tokens, key, top)
 
     def step(self) -> list[TokenOut]:
         """One forward for everything that runs; waiting requests join first. [] when nothing can run yet.

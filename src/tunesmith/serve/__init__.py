@@ -5,10 +5,23 @@
 Light to import: no torch, no web framework.
 """
 
-from tunesmith.serve.answer import Answer, Choice, Piece
+from tunesmith.serve.account import Account, RemoteJob, open_account
+from tunesmith.serve.answer import Answer, Choice, Piece, TokenScore
 from tunesmith.serve.config import Config
 from tunesmith.serve.errors import RequestError
-from tunesmith.serve.gateway import Gateway, Options
+from tunesmith.serve.gateway import Gateway
+from tunesmith.serve.keys import (
+    SCOPES,
+    ApiKey,
+    Keyring,
+    Principal,
+    StoredKey,
+    add_key,
+    api_key,
+    open_keyring,
+    revoke_key,
+    stored_keys,
+)
 from tunesmith.serve.models import ServedModel, served_models
 from tunesmith.serve.opening import (
     make_renderer,
@@ -19,34 +32,51 @@ from tunesmith.serve.opening import (
     public_name,
     subject_renderer,
 )
+from tunesmith.serve.options import Caller, Options, ToolUse
 from tunesmith.serve.remote import EndpointError, Remote, is_remote, open_remote
-from tunesmith.serve.server import ApiKey, Server, api_key, bind, run, start_server
+from tunesmith.serve.server import Server, bind, run, start_server
+from tunesmith.text.toolcalls import Tool
 
 __all__ = [
+    "SCOPES",
+    "Account",
     "Answer",
     "ApiKey",
+    "Caller",
     "Choice",
     "Config",
     "EndpointError",
     "Gateway",
+    "Keyring",
     "Options",
     "Piece",
+    "Principal",
     "Remote",
+    "RemoteJob",
     "RequestError",
     "ServedModel",
     "Server",
+    "StoredKey",
+    "TokenScore",
+    "Tool",
+    "ToolUse",
+    "add_key",
     "api_key",
     "bind",
     "is_remote",
     "make_renderer",
+    "open_account",
     "open_chat",
     "open_engine",
     "open_gateway",
+    "open_keyring",
     "open_remote",
     "open_samplers",
     "public_name",
+    "revoke_key",
     "run",
     "served_models",
     "start_server",
+    "stored_keys",
     "subject_renderer",
 ]
