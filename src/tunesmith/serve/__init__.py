@@ -7,6 +7,17 @@ Light to import: no torch, no web framework.
 
 from tunesmith.serve.answer import Answer, Choice, Piece, TokenScore
 from tunesmith.serve.config import Config
+from tunesmith.serve.deployments import (
+    Arm,
+    Deployment,
+    Guardrail,
+    change,
+    deploy,
+    deployed,
+    deployments,
+    require_deployed,
+    roll_back,
+)
 from tunesmith.serve.errors import RequestError
 from tunesmith.serve.gateway import Gateway
 from tunesmith.serve.keys import (
@@ -34,17 +45,21 @@ from tunesmith.serve.opening import (
 from tunesmith.serve.options import Caller, Options, ToolUse
 from tunesmith.serve.remote import EndpointError, Remote, is_remote, open_remote
 from tunesmith.serve.server import Server, bind, run, start_server
+from tunesmith.serve.traffic import Traffic
 from tunesmith.text.toolcalls import Tool
 
 __all__ = [
     "SCOPES",
     "Answer",
     "ApiKey",
+    "Arm",
     "Caller",
     "Choice",
     "Config",
+    "Deployment",
     "EndpointError",
     "Gateway",
+    "Guardrail",
     "Keyring",
     "Options",
     "Piece",
@@ -57,9 +72,14 @@ __all__ = [
     "TokenScore",
     "Tool",
     "ToolUse",
+    "Traffic",
     "add_key",
     "api_key",
     "bind",
+    "change",
+    "deploy",
+    "deployed",
+    "deployments",
     "is_remote",
     "make_renderer",
     "open_chat",
@@ -69,7 +89,9 @@ __all__ = [
     "open_remote",
     "open_samplers",
     "public_name",
+    "require_deployed",
     "revoke_key",
+    "roll_back",
     "run",
     "served_models",
     "start_server",

@@ -19,7 +19,9 @@ from tunesmith.core.store import Workspace
 from tunesmith.model.resolve import Subject, resolve_model, resolve_subject, source_of, way_to_trained_base
 from tunesmith.serve.config import Config
 from tunesmith.serve.gateway import Gateway
+from tunesmith.serve.loading import ArtifactLoader
 from tunesmith.serve.models import served_models
+from tunesmith.serve.traffic import Traffic
 from tunesmith.text.template import TemplateRenderer, load_renderer
 
 if TYPE_CHECKING:
@@ -166,8 +168,15 @@ def open_gateway(
     base_name = public_name(subject.base) if subject.adapter else subject.name
     models = served_models(engine, base_name, base_renderer, renderers)
     traces = workspace.root / "traces.jsonl"
+    loader = ArtifactLoader(
+        engine, workspace, lambda path: subject_renderer(resolve_subject(str(path), workspace), folder), base_name
+    )
     return Gateway(
-        engine, models, config=config, on_trace=lambda trace: store.append_line(traces, trace.model_dump_json())
+        engine,
+        models,
+        config=config,
+        on_trace=lambda trace: store.append_line(traces, trace.model_dump_json()),
+        traffic=Traffic(workspace, loader, models[0]),
     )
 
 
