@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix docs bench torture venv constraints
+.PHONY: help torture demo test check fix docs bench torture venv constraints
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -19,6 +19,9 @@ demo: $(VENV)/.installed  ## install, then run the whole job on real data (about
 
 test: $(VENV)/.installed-dev  ## the whole test suite
 	$(BIN)/python -m pytest
+
+torture: $(VENV)/.installed-dev  ## 1,000 random kills of jobs (hours)
+	TUNESMITH_KILLS=1000 $(BIN)/python -m pytest tests/jobs/test_kill.py
 
 check: $(VENV)/.installed-dev  ## lint, format, types, layers, policy tests (seconds)
 	$(BIN)/ruff check .

@@ -33,6 +33,8 @@ VERBS = {
     "serve": "tunesmith.cli.serve:serve",
     "promote": "tunesmith.cli.promote:promote",
     "rollback": "tunesmith.cli.promote:rollback",
+    "jobs": "tunesmith.cli.jobs:app",
+    "migrate": "tunesmith.cli.migrate:app",
     "keys": "tunesmith.cli.keys:app",
     "merge": "tunesmith.cli.merge:merge",
     "export": "tunesmith.cli.export:export",

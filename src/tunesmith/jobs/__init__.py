@@ -8,8 +8,9 @@ Light to import: no torch, no web framework.
 
 from tunesmith.jobs.errors import JobError
 from tunesmith.jobs.launcher import Launch, Running, launch_here
+from tunesmith.jobs.migrate import Migration, Moved
 from tunesmith.jobs.records import Checkpoint, Job, JobEvent, Spec, StoredFile, TunedModel
-from tunesmith.jobs.service import FineTuning, check_upload, open_service
+from tunesmith.jobs.service import FineTuning, check_upload, open_service, service_beside
 from tunesmith.jobs.serving import Registry
 from tunesmith.jobs.store import JobStore, open_store
 from tunesmith.jobs.worker import Worker, WorkerConfig
@@ -22,6 +23,8 @@ __all__ = [
     "JobEvent",
     "JobStore",
     "Launch",
+    "Migration",
+    "Moved",
     "Registry",
     "Running",
     "Spec",
@@ -33,4 +36,5 @@ __all__ = [
     "launch_here",
     "open_service",
     "open_store",
+    "service_beside",
 ]

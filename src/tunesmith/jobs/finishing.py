@@ -54,13 +54,13 @@ class Finisher:
 
     def __init__(self, jobs: JobStore, workspace: Workspace, crashes: int) -> None:
         self._jobs, self._workspace, self._crashes = jobs, workspace, crashes
-        self._shelf = Shelf(jobs.database, workspace)
+        self.shelf = Shelf(jobs.database, workspace)
 
     def write_config(self, job: Job) -> None:
         """What the attempt reads. It follows from the job alone, so every attempt reads the same."""
         place, spec = Place(self._workspace.root, job.id), job.spec
         datasets = [
-            {"path": str(self._shelf.path(file)), **({"split": split} if split else {})}
+            {"path": str(self.shelf.path(file)), **({"split": split} if split else {})}
             for _, split, file in self._files(job)
         ]
         config = {**spec.config, "datasets": datasets, "output_dir": str(place.run), "seed": spec.seed}
@@ -78,7 +78,7 @@ class Finisher:
         for field_, split in named:
             id = spec.model_dump()[field_]
             if id:
-                found.append((field_, split, self._shelf.file(id, job.tenant, field_)))
+                found.append((field_, split, self.shelf.file(id, job.tenant, field_)))
         return found
 
     # --- the log -----------------------------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ class Finisher:
         """Takes the server's own paths out of what a tenant reads."""
         names = {}
         for _, _, file in self._files(job):
-            path = self._shelf.path(file)
+            path = self.shelf.path(file)
             names |= {str(path): file.filename, path.name: file.filename}
         names |= {str(job.spec.config["model"]): job.spec.base, f"{self._workspace.root}/": ""}
 
@@ -242,12 +242,10 @@ class Finisher:
     def _succeeded(self, job: Job, found: Mapping[str, Any]) -> Job:
         name = self.name(job)
         table = step_metrics(found["train_losses"], found["validation_losses"])
-        with self._shelf.receiving() as path:
+        with self.shelf.receiving() as path:
             store.write_text(path, table)
             number = job.id.removeprefix("ftjob-")
-            file = self._shelf.add(
-                job.tenant, "step_metrics.csv", "fine-tune-results", path, id=f"file-result-{number}"
-            )
+            file = self.shelf.add(job.tenant, "step_metrics.csv", "fine-tune-results", path, id=f"file-result-{number}")
         keys = ("adapter_digest", "artifact", "trained_tokens", "steps", "seconds", "verdict", "sentence", "report_id")
         result = Result(
             model=name, result_file=file.id, estimate=found.get("estimate"), **{key: found[key] for key in keys}
@@ -294,7 +292,7 @@ class Finisher:
     def _problem(self, job: Job, phase: str, error: Mapping[str, Any]) -> Problem:
         """An error of a run as OpenAI has it: which file of the request, which line, what to do."""
         parts = [str(error.get(key) or "") for key in ("where", "what", "rule", "fix")]
-        named = [field_ for field_, _, file in self._files(job) if str(self._shelf.path(file)) in parts[0]]
+        named = [field_ for field_, _, file in self._files(job) if str(self.shelf.path(file)) in parts[0]]
         param = named[0] if named else None
         parts = list(map(self._cleaner(job), parts))
         is_data = error.get("type") == "DataError"

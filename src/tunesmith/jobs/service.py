@@ -24,7 +24,7 @@ from tunesmith.jobs.request import MOST_SEED, Request, read_request
 from tunesmith.jobs.serving import Registry, Serving
 from tunesmith.jobs.shelf import LONGEST_LIFE, PURPOSES, SHORTEST_LIFE, Shelf
 from tunesmith.jobs.store import JobStore, open_store
-from tunesmith.model.resolve import context_of, kind_of_adapter, resolve_model, width_of
+from tunesmith.model.resolve import context_of, kind_of_adapter, resolve_model, resolve_subject, width_of
 
 KINDS: Mapping[str, str] = {
     "LORA": "lora",
@@ -355,6 +355,17 @@ def check_upload(purpose: str, seconds: int | None) -> None:
             fix="correct it, or leave expires_after out",
             param="expires_after[seconds]",
         )
+
+
+def service_beside(workspace: Workspace, model: str, url: str = "") -> FineTuning:
+    """The service beside a server of ``model``: jobs train its base.
+
+    Raises:
+        ConfigError, StorageError: see `open_store`. InputError: a run that is not finished.
+    """
+    subject = resolve_subject(model, workspace)
+    name = serve.public_name(subject.base) if subject.adapter else subject.name
+    return open_service(workspace, {name: subject.base}, url)
 
 
 def open_service(workspace: Workspace, bases: Mapping[str, str], url: str = "") -> FineTuning:

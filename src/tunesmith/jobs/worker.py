@@ -32,6 +32,10 @@ MOST_READ = 1 << 20
 """Bytes of a log that are taken over at once."""
 
 
+CLEAN_SECONDS = 60.0
+"""Pause between two looks for files whose time is over."""
+
+
 class WorkerConfig(Record):
     """How a worker looks after jobs. Seconds, where nothing else is said."""
 
@@ -77,6 +81,7 @@ class Worker:
         launch: starts an attempt.
         config: how it looks after them.
         on_end: hears of every job that ended, was paused or given back, on the worker's thread.
+        on_look: called with every look, on the worker's thread.
     """
 
     def __init__(
@@ -86,14 +91,16 @@ class Worker:
         launch: Launch = launch_here,
         config: WorkerConfig | None = None,
         on_end: Callable[[Job], None] = lambda _job: None,
+        on_look: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config or WorkerConfig()
         self._jobs, self._workspace, self._launch, self._on_end = jobs, workspace, launch, on_end
+        self._on_look, self._cleaned = on_look, 0.0
         self._owner = this_process(f"worker-{secrets.token_hex(4)}")
         self._finisher = Finisher(jobs, workspace, self.config.crashes)
         self._attempts: dict[str, _Attempt] = {}
         self._seen: dict[str, tuple[tuple[int, int], float]] = {}
-        self._closing = threading.Event()
+        self._closing = False
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -101,17 +108,21 @@ class Worker:
         self._thread = threading.Thread(target=self.run, name="tunesmith-jobs", daemon=True)
         self._thread.start()
 
+    def request_stop(self) -> None:
+        """Let `run` end; from any thread, and from the handler of a signal."""
+        self._closing = True  # no Event: a signal's handler may run while this thread holds the Event's own lock
+
     def close(self) -> None:
         """End running attempts with a checkpoint, give their jobs back, and stop."""
-        self._closing.set()
+        self.request_stop()
         if self._thread is not None:
             self._thread.join()
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Look again and again until `close`, or until ``until`` says so and no attempt runs."""
-        while not self._closing.is_set() and not (until() and not self._attempts):
+        while not self._closing and not (until() and not self._attempts):
             self.look()
-            self._closing.wait(self.config.look)
+            time.sleep(self.config.look)
         for attempt in self._attempts.values():
             self._stop(attempt, "close")
         while self._attempts:
@@ -124,8 +135,17 @@ class Worker:
             self._look_after_all()
             self._look_for_room()
             self._claim()
+            self._on_look()
+            self._clean()
         except StorageError as error:  # a full disk is not the end: the next look may succeed
             log.error("jobs wait: %s", error)
+
+    def _clean(self) -> None:
+        """Delete files whose time is over, now and then."""
+        now = time.monotonic()
+        if now - self._cleaned > CLEAN_SECONDS:
+            self._cleaned = now
+            self._finisher.shelf.remove_expired()
 
     # --- beginning ---------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@
 Light to import: no torch, no web framework.
 """
 
+from tunesmith.serve.account import Account, RemoteJob, open_account
 from tunesmith.serve.answer import Answer, Choice, Piece, TokenScore
 from tunesmith.serve.config import Config
 from tunesmith.serve.deployments import (
@@ -19,6 +20,7 @@ from tunesmith.serve.deployments import (
     roll_back,
 )
 from tunesmith.serve.errors import RequestError
+from tunesmith.serve.feedback import Feedback
 from tunesmith.serve.gateway import Gateway
 from tunesmith.serve.keys import (
     SCOPES,
@@ -32,6 +34,7 @@ from tunesmith.serve.keys import (
     revoke_key,
     stored_keys,
 )
+from tunesmith.serve.metrics import CONTENT_TYPE as METRICS_TYPE
 from tunesmith.serve.models import ServedModel, served_models
 from tunesmith.serve.opening import (
     make_renderer,
@@ -49,7 +52,9 @@ from tunesmith.serve.traffic import Traffic
 from tunesmith.text.toolcalls import Tool
 
 __all__ = [
+    "METRICS_TYPE",
     "SCOPES",
+    "Account",
     "Answer",
     "ApiKey",
     "Arm",
@@ -58,6 +63,7 @@ __all__ = [
     "Config",
     "Deployment",
     "EndpointError",
+    "Feedback",
     "Gateway",
     "Guardrail",
     "Keyring",
@@ -65,6 +71,7 @@ __all__ = [
     "Piece",
     "Principal",
     "Remote",
+    "RemoteJob",
     "RequestError",
     "ServedModel",
     "Server",
@@ -82,6 +89,7 @@ __all__ = [
     "deployments",
     "is_remote",
     "make_renderer",
+    "open_account",
     "open_chat",
     "open_engine",
     "open_gateway",

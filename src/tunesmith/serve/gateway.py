@@ -19,6 +19,9 @@ from tunesmith.core.records import Message, Trace
 from tunesmith.serve.answer import Answer, Route
 from tunesmith.serve.config import Config
 from tunesmith.serve.errors import RequestError, shutting_down
+from tunesmith.serve.feedback import Feedback, FeedbackBook
+from tunesmith.serve.hot import HotAdapters
+from tunesmith.serve.metrics import Metrics
 from tunesmith.serve.models import ModelTable, ServedModel
 from tunesmith.serve.options import NOBODY, Caller, Options
 from tunesmith.serve.prepare import Prepared, prepare_chat, prepare_texts, refused, token_limit
@@ -39,6 +42,7 @@ class Gateway:
         config: limits.
         on_trace: receives one record for each answered request, on a thread of its own, in order of their ends.
         traffic: the aliases, with their splits and guardrails.
+        book: takes what users say of answers; None: nothing is kept.
 
     Raises:
         InputError: no model, or one name twice.
@@ -52,14 +56,19 @@ class Gateway:
         config: Config | None = None,
         on_trace: Callable[[Trace], None] | None = None,
         traffic: Traffic | None = None,
+        book: FeedbackBook | None = None,
     ) -> None:
         self.config = config or Config()
         self.models = ModelTable(models)
         self.traffic = traffic
+        self.hot: HotAdapters | None = None
+        """Takes adapters while the server runs, where the engine can."""
         self.context_length = engine.context_length
         self._scores = isinstance(engine, PromptScorer)
         self._prepare = engine.prepare
-        self._worker = EngineWorker(engine, self.config.max_running_requests)
+        self.metrics = Metrics(self.models.base.name)
+        self._book = book or FeedbackBook(lambda feedback: None)
+        self._worker = EngineWorker(engine, self.config.max_running_requests, self.metrics.step)
         self._on_trace = on_trace
         self._traces = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tunesmith-traces")
         self._lock = threading.Lock()
@@ -240,9 +249,23 @@ class Gateway:
                 raise shutting_down()
             if self.state == "failed":
                 raise RequestError("engine_failed", "The engine has failed.", fix="Restart the server.")
-            self._refuse_overload(len(jobs), tenant)
+            try:
+                self._refuse_overload(len(jobs), tenant)
+            except RequestError as error:
+                self.metrics.refused(error.reason)
+                raise
             self._worker.submit(jobs)
             self._pending[tenant] += len(jobs)
+
+    def feedback(self, feedback: Feedback, tenant: str) -> Feedback:
+        """Keep what a user says of an answer; not of the event loop.
+
+        Raises:
+            RequestError: the tenant had no such request.
+        """
+        kept = self._book.give(feedback, tenant)
+        self.metrics.judged(kept.kind, kept.model, kept.arm)
+        return kept
 
     def _refuse_overload(self, more: int, tenant: str) -> None:
         retry_after = max(1, min(60, math.ceil(self._mean_seconds)))
@@ -268,13 +291,17 @@ class Gateway:
         trace = answer.trace(self.config.price_per_hour)
         with self._lock:
             self._pending[trace.tenant] -= answer.choices
+            if not self.pending:
+                self.metrics.load(0, 0)
             self._mean_seconds += (trace.seconds - self._mean_seconds) / 8
         self._traces.submit(self._write_trace, trace, answer.beginning)
 
     def _write_trace(self, trace: Trace, beginning: str) -> None:
         try:
-            if self.traffic is not None:
-                self.traffic.watch(trace, beginning)
+            self.metrics.observe(trace)
+            self._book.remember(trace)
+            if self.traffic is not None and self.traffic.watch(trace, beginning):
+                self.metrics.taken_back(trace.alias)
             if self._on_trace:
                 self._on_trace(trace)
         except Exception:

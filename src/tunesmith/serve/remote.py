@@ -124,7 +124,7 @@ def open_remote(name: str) -> Remote:
             rule="the form is MODEL@http://host:port/v1",
             fix="for example support-bot@http://127.0.0.1:8000/v1",
         )
-    if offline() and not _is_private(found["url"]):
+    if offline() and not is_private(found["url"]):
         raise OfflineError(
             f"{found['url']} is outside this network",
             where=name,
@@ -137,7 +137,7 @@ def open_remote(name: str) -> Remote:
     return Remote(found["model"], found["url"], OpenAI(base_url=found["url"], api_key=key, max_retries=3, timeout=600))
 
 
-def _is_private(url: str) -> bool:
+def is_private(url: str) -> bool:
     """Whether an address is of this machine or a private network, judged without asking any name server."""
     host = urlsplit(url).hostname or ""
     if host == "localhost" or host.endswith((".local", ".internal", ".lan")):

@@ -8,12 +8,12 @@ from typing import Any
 from fastapi.requests import Request
 
 from tunesmith.jobs import JobError
+from tunesmith.web.access import principal_of
 
 
 def tenant_of(request: Request) -> str:
     """Whose the request is; "" is the owner of the server."""
-    principal = request.scope.get("tunesmith.principal")
-    return principal.tenant if principal is not None else ""
+    return principal_of(request).tenant
 
 
 def number(request: Request, name: str, default: int, least: int, most: int) -> int:
