@@ -18,9 +18,12 @@ from tunesmith.core.records import Message, Prompt, SamplingParams
 from tunesmith.core.store import Workspace
 from tunesmith.model.resolve import Subject, resolve_model, resolve_subject, source_of, way_to_trained_base
 from tunesmith.serve.config import Config
+from tunesmith.serve.feedback import FeedbackBook
 from tunesmith.serve.gateway import Gateway
 from tunesmith.serve.hot import HotAdapters
+from tunesmith.serve.loading import ArtifactLoader
 from tunesmith.serve.models import served_models
+from tunesmith.serve.traffic import Traffic
 from tunesmith.text.template import TemplateRenderer, load_renderer
 
 if TYPE_CHECKING:
@@ -176,11 +179,19 @@ def open_gateway(
         emit(Note(text=f"loaded adapter {name} ({engine.adapters[name][:12]})"))
     base_name = public_name(subject.base) if subject.adapter else subject.name
     models = served_models(engine, base_name, base_renderer, renderers)
-    traces = workspace.root / "traces.jsonl"
-    gateway = Gateway(
-        engine, models, config=config, on_trace=lambda trace: store.append_line(traces, trace.model_dump_json())
+    traces, said = workspace.root / "traces.jsonl", workspace.root / "feedback.jsonl"
+    loader = ArtifactLoader(
+        engine, workspace, lambda path: subject_renderer(resolve_subject(str(path), workspace), folder), base_name
     )
-    gateway.hot = HotAdapters(engine, gateway.models, base_name, folder, workspace)
+    gateway = Gateway(
+        engine,
+        models,
+        config=config,
+        on_trace=lambda trace: store.append_line(traces, trace.model_dump_json()),
+        traffic=Traffic(workspace, loader, models[0]),
+        book=FeedbackBook(lambda given: store.append_line(said, given.model_dump_json()), traces),
+    )
+    gateway.hot = HotAdapters(engine, gateway.models, base_name, folder, workspace, gateway.traffic)
     return gateway
 
 
