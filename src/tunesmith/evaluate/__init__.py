@@ -27,6 +27,7 @@ from tunesmith.evaluate.spec import (
     standing,
 )
 from tunesmith.evaluate.sweeps import sweep_to_html
+from tunesmith.evaluate.trend_page import TrendPoint, trend_to_html
 from tunesmith.evaluate.wording import table, verdict_lines
 from tunesmith.text.graders import load_schema
 
@@ -46,7 +47,11 @@ __all__ = [
     "RiskReport",
     "Secret",
     "Spec",
+<<<<<<< HEAD
     "Watched",
+=======
+    "TrendPoint",
+>>>>>>> main
     "blind_page",
     "blind_result",
     "fixed_rows",
@@ -71,5 +76,6 @@ __all__ = [
     "table",
     "to_html",
     "to_markdown",
+    "trend_to_html",
     "verdict_lines",
 ]
