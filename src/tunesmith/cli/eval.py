@@ -67,35 +67,22 @@ def evaluate(
     report: OutOption = None,
     json: JsonOption = False,
 ) -> None:
-<<<<<<< HEAD
     """Score one model's answers to held-out rows, and measure what tuning may have done besides.
 
-    Exit code 1 when a risk was asked for and did not pass.
+    Exit code 1 when what decides was not measured, or a risk that was asked for did not pass.
     """
     with session(json) as console:
         _require_something(data, risk)
         rows = dataset_spec(str(data), format, column or [], system) if data else None
         wish = _Wish(config, tuple(set or ()), spec, write_spec, vault, report, watch)
         found = None if rows is None else _measure(console, [model], rows, wish, last=not risk)
-        if not risk:
-            return
-        reports = _risks(console, model, risk, wish, twin)
-        console.result({"report": found, "risks": reports})
-        if any(one.verdict != "pass" for one in reports):
-            raise typer.Exit(1)
-=======
-    """Score one model's answers to held-out rows, each score with its interval.
-
-    Exit code 1 when what decides was not measured.
-    """
-    with session(json) as console:
-        rows = dataset_spec(str(data), format, column or [], system)
-        found = _measure(
-            console, [model], rows, _Wish(config, tuple(set or ()), spec, write_spec, vault, report, watch)
-        )
+        reports = _risks(console, model, risk, wish, twin) if risk else []
+        if risk:
+            console.result({"report": found, "risks": reports})
         if found is not None:
             _require_measured(found)
->>>>>>> main
+        if any(one.verdict != "pass" for one in reports):
+            raise typer.Exit(1)
 
 
 def compare(

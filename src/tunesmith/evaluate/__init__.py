@@ -47,11 +47,8 @@ __all__ = [
     "RiskReport",
     "Secret",
     "Spec",
-<<<<<<< HEAD
-    "Watched",
-=======
     "TrendPoint",
->>>>>>> main
+    "Watched",
     "blind_page",
     "blind_result",
     "fixed_rows",

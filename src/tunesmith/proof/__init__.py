@@ -6,12 +6,8 @@ Sits above `tunesmith.lifecycle`, beside delivery and experiments.
 from tunesmith.proof.canaries import write_canaries
 from tunesmith.proof.evaluating import evaluate_models, write_spec
 from tunesmith.proof.models import Opened, open_models
-<<<<<<< HEAD
 from tunesmith.proof.risks import KINDS, measure_risks
-from tunesmith.proof.series import Trend, add_point, require_fresh, trend
-=======
 from tunesmith.proof.series import Trend, add_point, require_fresh, trend, trend_page
->>>>>>> main
 
 __all__ = [
     "KINDS",
@@ -23,10 +19,7 @@ __all__ = [
     "open_models",
     "require_fresh",
     "trend",
-<<<<<<< HEAD
-    "write_canaries",
-=======
     "trend_page",
->>>>>>> main
+    "write_canaries",
     "write_spec",
 ]
