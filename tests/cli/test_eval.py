@@ -40,7 +40,7 @@ def test_a_spec_first_then_its_verdict_then_the_same_report_again(desk: Desk) ->
     assert first["standing"]["kind"] == "confirmatory"
     assert first["models"][0]["digest"] != first["models"][1]["digest"]
 
-    again = desk.ask(*compare, "--spec", "eval.yaml")
+    again = desk.ask(*compare, "--spec", "eval.yaml", "--report", "page.html")
     assert document(again)["report_id"] == first["report_id"]
     kept = list((desk.home / "answers").iterdir())
     assert len(kept) == 2, "the answers of both are kept, so nothing is asked twice"
