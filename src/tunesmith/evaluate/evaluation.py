@@ -52,10 +52,12 @@ def run(
         ModelError: a model gave NaN. TunesmithError: a sampler gave too many or too few results.
     """
     from tunesmith.evaluate.metrics import metrics_for
+    from tunesmith.evaluate.seeds import require_seeds, with_seeds
     from tunesmith.evaluate.slices import by_slice
     from tunesmith.evaluate.verdict import judge
 
     models = _identities(samplers)
+    require_seeds(config, [model.digest for model in models])
     examples, set_aside = _of_one_kind(examples)
     wanted = rows.survey(examples, load_schema(config.json_schema))
     metrics = metrics_for(wanted)
@@ -71,6 +73,7 @@ def run(
     clusters = _clusters(examples)
     summaries, comparisons = judge(scored, metrics, config, primary, clusters)
     deciding = next(metric for metric in metrics if metric.name == primary)
+    comparisons = with_seeds(comparisons, scored, deciding, config, clusters)
     verdict, sentence = _verdict(primary, summaries, comparisons, models)
     decided = f"Decided by {wording.term(primary).title}, {reason}."
     report = Report(
