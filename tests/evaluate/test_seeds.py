@@ -74,10 +74,10 @@ def test_the_report_leads_with_all_seeds_and_shows_the_spread() -> None:
 
     models = [model("base", range(10)), *(model(f"seed {k}", range(48 + k)) for k in range(3))]
     report = run(CONFIG, models, rows)
-    assert report.comparisons[0].candidate == "3 seeds together"
+    assert report.comparisons[0].candidate == "mean of 3 seeds"
     assert report.verdict == report.comparisons[0].verdict == "better"
     assert "Between seeds the standard deviation is 1.7 points (80.0 %, 81.7 %, 83.3 %)." in report.sentence
-    assert "3 seeds together is better than base on exact match" in to_html(report)
+    assert "mean of 3 seeds is better than base on exact match" in to_html(report)
     assert len(report.items) == 60
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tunesmith.core import stats
-from tunesmith.core.artifacts import Comparison
+from tunesmith.core.artifacts import Comparison, Summary
 from tunesmith.core.errors import InputError
-from tunesmith.evaluate import statistics, wording
+from tunesmith.evaluate import statistics, verdict, wording
 from tunesmith.evaluate.config import Config
 from tunesmith.evaluate.metrics import Metric
 from tunesmith.evaluate.verdict import Scored, gathered, margin_of
@@ -32,16 +32,14 @@ def require_seeds(config: Config, digests: Sequence[str]) -> None:
         )
 
 
-def with_seeds(
-    comparisons: tuple[Comparison, ...],
-    models: Sequence[Scored],
-    metric: Metric,
-    config: Config,
-    clusters: Sequence[str],
-) -> tuple[Comparison, ...]:
-    """The comparisons, that of all candidates together first, which then decides, where the config asks for it."""
+def judge(
+    models: Sequence[Scored], metrics: Sequence[Metric], config: Config, primary: str, clusters: Sequence[str]
+) -> tuple[tuple[Summary, ...], tuple[Comparison, ...]]:
+    """What `verdict.judge` says; with ``seeds_together`` the comparison of all candidates stands first, and decides."""
+    summaries, comparisons = verdict.judge(models, metrics, config, primary, clusters)
+    metric = next(metric for metric in metrics if metric.name == primary)
     found = together(models, metric, config, clusters) if config.seeds_together else None
-    return comparisons if found is None else (found, *comparisons)
+    return summaries, comparisons if found is None else (found, *comparisons)
 
 
 def together(
@@ -75,7 +73,7 @@ def together(
     result = Comparison(
         metric=name,
         baseline=models[0].name,
-        candidate=f"{len(by_seed)} seeds together",
+        candidate=f"mean of {len(by_seed)} seeds",
         baseline_value=values[0],
         candidate_value=mean,
         difference=mean - values[0],
