@@ -20,9 +20,6 @@ demo: $(VENV)/.installed  ## install, then run the whole job on real data (about
 test: $(VENV)/.installed-dev  ## the whole test suite
 	$(BIN)/python -m pytest
 
-torture: $(VENV)/.installed-dev  ## 1,000 random kills of jobs (hours)
-	TUNESMITH_KILLS=1000 $(BIN)/python -m pytest tests/jobs/test_kill.py
-
 check: $(VENV)/.installed-dev  ## lint, format, types, layers, policy tests (seconds)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,9 +38,11 @@ docs: $(VENV)/.installed-dev  ## write docs/reference/ anew from the code and fr
 bench: $(VENV)/.installed-dev  ## measure what we claim, beside the rivals
 	$(BIN)/python -m benchmarks
 
-torture: $(VENV)/.installed-dev  ## the random tests of answering at their full size (about an hour on 2 cores)
+torture: $(VENV)/.installed-dev  ## the random tests at their full size: answering, kills of jobs, serving (hours)
 	TUNESMITH_TORTURE=1 $(BIN)/python -m pytest --timeout 0 tests/model/test_engine_random.py tests/model/test_kv.py \
 		tests/model/test_residency.py tests/model/test_tensorfile.py
+	TUNESMITH_KILLS=1000 $(BIN)/python -m pytest --timeout 0 tests/jobs/test_kill.py
+	TUNESMITH_TIMES=50 $(BIN)/python -m pytest --timeout 0 tests/serve/test_traffic.py tests/web/test_operations.py
 
 venv: $(VENV)/.installed-dev  ## only make the environment
 
