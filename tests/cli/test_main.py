@@ -129,16 +129,3 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert command.stderr.read() == ""
     command.stderr.close()
     assert command.wait(timeout=60) == 141
-
-
-def test_a_ctrl_c_inside_an_exec_changes_no_exit_code() -> None:
-    code = (
-        "from tunesmith.cli import main\n"
-        "def run(arguments):\n"
-        "    try: exec('raise KeyboardInterrupt')\n"
-        "    except KeyboardInterrupt: return 130\n"
-        "main.run = run\n"
-        "main.main()\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    assert done.returncode == 130

@@ -121,8 +121,4 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a log in a small encoding gets "?" rather than a crash
-    code = run(sys.argv[1:])
-    # A Ctrl-C that rose inside an exec, as dataclasses use it, would make Python end by the signal, not with our code;
-    # it forgets that when it runs something else.
-    exec("")
-    sys.exit(code)
+    sys.exit(run(sys.argv[1:]))
