@@ -16,9 +16,20 @@ from benchmarks.results import Result, judged
 from benchmarks.rows import training_rows, write_pairs
 from benchmarks.settings import OFFLINE, Settings, Unavailable, environment, last_words, tunesmith
 
-JOB_GOAL, QUICKSTART_GOAL = 130.0, 6.0
+JOB_GOAL, QUICKSTART_GOAL = 100.0, 6.0
+START_GOAL, LEAN_GOAL = 10.0, 1.9
+"""Seconds until the first step is done, with a model that is there already; gigabytes of the leanest settings."""
 TRAINED, VALIDATED, JUDGED = 400, 40, 20
 SAVED, BASE, TRAINING, JUDGING = "saved best", "measuring the base model", "training", "judging"
+FIRST = "training: 1/"
+LEAN = {
+    "per_device_train_batch_size": 1,
+    "gradient_accumulation_steps": 8,
+    "gradient_checkpointing": True,
+    "max_steps": 4,
+    "eval_steps": 4,
+}
+"""One row at a time, and the layers' inputs alone kept for the backward pass."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,7 @@ class Moments:
 
     base: float
     training: float
+    first: float
     saved: float
     verified: float
     end: float
@@ -44,26 +56,41 @@ def measure(settings: Settings) -> list[Result]:
     """``tunesmith train`` on 400 rows, one epoch of 50 steps, everything else as it is by default."""
     folder_of_model = settings.model_folder()
     with tempfile.TemporaryDirectory(prefix="tunesmith-bench-") as name:
-        folder = Path(name)
-        rows = training_rows(TRAINED, VALIDATED + JUDGED)
-        files = {
-            "train": rows.train,
-            "validation": rows.held_out[:VALIDATED],
-            "test": rows.held_out[VALIDATED:],
-        }
-        for split, pairs in files.items():
-            write_pairs(folder / f"{split}.jsonl", pairs)
-        config = {
-            "model": str(folder_of_model),
-            "datasets": [{"path": f"{split}.jsonl", "split": split} for split in files],
-            "num_train_epochs": 1,
-            "output_dir": "run",
-        }
-        (folder / "job.yaml").write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
-        home = {"TUNESMITH_HOME": str(folder / "home")}
-        usage, lines, _ = timed_lines(tunesmith("train", "job.yaml", "--json"), folder, {**OFFLINE, **home})
-        run = json.loads((folder / "run" / "run.json").read_text(encoding="utf-8"))
-    return judge(moments(lines, usage.seconds), usage, run, rows.name)
+        usage, lines, run, rows = _trained(folder_of_model, Path(name), {})
+    with tempfile.TemporaryDirectory(prefix="tunesmith-bench-") as name:
+        _, _, lean, _ = _trained(folder_of_model, Path(name), LEAN)
+    figures = judge(moments(lines, usage.seconds), usage, run, rows)
+    settings_of_it = ", ".join(f"{key}: {value}" for key, value in LEAN.items() if "steps" not in key)
+    memory = lean["peak_memory_bytes"] / 1e9
+    return [
+        *figures,
+        judged("peak memory of the leanest settings", memory, "GB", at_most=LEAN_GOAL, note=settings_of_it),
+    ]
+
+
+def _trained(
+    model: Path, folder: Path, changes: Mapping[str, Any]
+) -> tuple[Usage, Sequence[Line], dict[str, Any], str]:
+    """A job from the command to its verdict: use of the processor, progress, record, and what its rows are."""
+    rows = training_rows(TRAINED, VALIDATED + JUDGED)
+    files = {
+        "train": rows.train,
+        "validation": rows.held_out[:VALIDATED],
+        "test": rows.held_out[VALIDATED:],
+    }
+    for split, pairs in files.items():
+        write_pairs(folder / f"{split}.jsonl", pairs)
+    config = {
+        "model": str(model),
+        "datasets": [{"path": f"{split}.jsonl", "split": split} for split in files],
+        "num_train_epochs": 1,
+        "output_dir": "run",
+        **changes,
+    }
+    (folder / "job.yaml").write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
+    home = {"TUNESMITH_HOME": str(folder / "home")}
+    usage, lines, _ = timed_lines(tunesmith("train", "job.yaml", "--json"), folder, {**OFFLINE, **home})
+    return usage, lines, json.loads((folder / "run" / "run.json").read_text(encoding="utf-8")), rows.name
 
 
 def moments(lines: Iterable[Line], end: float) -> Moments:
@@ -72,7 +99,7 @@ def moments(lines: Iterable[Line], end: float) -> Moments:
     Raises:
         Unavailable: a part is missing.
     """
-    wanted = (BASE, TRAINING, SAVED, JUDGING)
+    wanted = (BASE, TRAINING, FIRST, SAVED, JUDGING)
     found: dict[str, float] = {}
     for line in lines:
         for start in wanted:
@@ -81,7 +108,7 @@ def moments(lines: Iterable[Line], end: float) -> Moments:
     missing = [start for start in wanted if start not in found]
     if missing:
         raise Unavailable(f"the progress of the job has no line {missing[0]!r}")
-    return Moments(found[BASE], found[TRAINING], found[SAVED], found[JUDGING], end)
+    return Moments(*(found[start] for start in wanted), end)
 
 
 def judge(when: Moments, usage: Usage, run: dict[str, Any], rows: str) -> list[Result]:
@@ -105,6 +132,14 @@ def judge(when: Moments, usage: Usage, run: dict[str, Any], rows: str) -> list[R
             details=details,
         ),
         judged("… with the base model's answers", when.saved, "s", usage=usage),
+        judged(
+            "start to the first step",
+            when.first - asked_first,
+            "s",
+            at_most=START_GOAL,
+            usage=usage,
+            note="the first step included; also without the base model's answers",
+        ),
         judged("… until it was loaded in a fresh process", when.verified, "s", usage=usage),
         judged(f"… until the verdict on {JUDGED} rows", when.end, "s", usage=usage),
         judged("the steps alone", run["seconds"], "s", usage=usage, note=f"{rate:.0f} tokens/s"),

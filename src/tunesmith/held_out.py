@@ -1,13 +1,18 @@
-"""Rows that a model is measured on: each once, and none that it was trained on."""
+"""Rows that a model is measured on: each once, none that it was trained on, and every look at them counted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
+from tunesmith import evaluate
+from tunesmith.core.artifacts import Opening, Standing
 from tunesmith.core.errors import DataError
 from tunesmith.core.events import Emit, Note
+from tunesmith.core.protocols import Sampler
 from tunesmith.core.records import Example
+from tunesmith.core.store import Workspace
 from tunesmith.model.resolve import CARD, Subject
 
 TRAINED_ROWS = "trained_rows.txt"
@@ -52,3 +57,44 @@ def lists_of_trained_rows(subject: Subject) -> list[Path]:
     tuned = (base, base.parent) if (base / CARD).is_file() else ()
     places = dict.fromkeys((subject.run, subject.adapter, *tuned))
     return [known for place in places if place and (known := place / TRAINED_ROWS).is_file()]
+
+
+def look_at(
+    examples: Sequence[Example],
+    samplers: Sequence[Sampler],
+    workspace: Workspace,
+    spec: evaluate.Spec | None = None,
+    models: Sequence[str] = (),
+    where: str = "",
+) -> Standing:
+    """Count a look at held-out rows, before any model is asked, and say what its verdict may claim.
+
+    The same models by the same spec are the same look, however often it is repeated or taken up again.
+
+    Args:
+        spec: what was written down before; it has to be in the workspace as it stands (see ``fix``).
+        models: the names that were given.
+        where: what to call the rows in an error.
+
+    Raises:
+        InputError: the rows are a vault that was opened too often.
+    """
+    this = Opening(
+        rows=evaluate.rows_digest(examples),
+        spec=spec.digest if spec else "",
+        models=tuple(sampler.digest or sampler.name for sampler in samplers),
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        limit=spec.openings if spec and spec.set == "vault" else 0,
+    )
+    looks = [look for look in workspace.list("opening", Opening) if look.rows == this.rows]
+    before = [look for look in looks if (look.spec, look.models) != (this.spec, this.models)]
+    if len(before) == len(looks):
+        evaluate.require_opening(spec, before, where)
+        workspace.put("opening", f"{this.rows}-{len(looks) + 1}", this)
+    fixed = spec is not None and any(kept.digest == spec.digest for kept in workspace.list("spec", evaluate.Spec))
+    return evaluate.standing(spec, fixed, models, this, before)
+
+
+def fix(spec: evaluate.Spec, workspace: Workspace) -> None:
+    """Keep a spec in the workspace: from now on it counts as written before the rows were looked at."""
+    workspace.put("spec", spec.digest, spec)

@@ -30,8 +30,8 @@ from tunesmith.core.events import Emit, Note, RowLoss, Stage, ignore
 from tunesmith.core.protocols import Sampler, Tagger
 from tunesmith.core.ranks import place
 from tunesmith.core.records import TokenizedExample
-from tunesmith.core.store import Workspace
-from tunesmith.held_out import TRAINED_ROWS, once_each, warn_of_trained_rows
+from tunesmith.core.store import Artifact, Workspace
+from tunesmith.held_out import TRAINED_ROWS, look_at, once_each
 from tunesmith.model.resolve import CARD, context_of, resolve_model, resolve_subject
 from tunesmith.settings import for_anywhere, resolve_autos, with_whole_paths
 from tunesmith.text.sources import require_template
@@ -152,8 +152,10 @@ def _is_unjudged(output: Path) -> bool:
     return (output / "run.json").exists() and not (output / "report.json").exists()
 
 
-def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Project:
+def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore, judged: bool = True) -> Project:
     """Resolve the model, then read, check and split the data with its own tokens.
+
+    ``judged``: rows are held out for a verdict.
 
     Raises:
         ModelError, OfflineError: no such model. DataError: rows that cannot be used.
@@ -168,7 +170,7 @@ def prepare(settings: Settings, workspace: Workspace, emit: Emit = ignore) -> Pr
     emit(Stage(title="data", detail=", ".join(s.path for s in settings.stage("data", curate.Config).datasets)))
     longest = int(settings.stage("train", training.Config).max_length)
     data = settings.stage("data", curate.Config)
-    dataset = curate.run(data, renderer, longest, emit, context_of(folder), workspace, tagger_for(data))
+    dataset = curate.run(data, renderer, longest, emit, context_of(folder), workspace, tagger_for(data), judged)
     judged = settings.stage("evaluate", evaluate.Config)
     if judged.primary_metric != "auto":  # test rows are looked at only where a named metric has to fit them
         evaluate.require_primary(judged, once_each(dataset.of("test"), ignore))
@@ -379,11 +381,14 @@ def judge(project: Project) -> Report:
 def _evaluate(project: Project, samplers: Sequence[Sampler]) -> Report:
     config = project.settings.stage("evaluate", evaluate.Config)
     rows = once_each(project.dataset.of("test"), project.emit)
-    return evaluate.run(config, samplers, rows, emit=project.emit, dataset_digest=project.dataset.card.digest)
+    report = evaluate.run(config, samplers, rows, emit=project.emit, dataset_digest=project.dataset.card.digest)
+    if len(samplers) < 2:
+        return report
+    return report.model_copy(update={"standing": look_at(rows, samplers, project.workspace)})
 
 
-def register(project: Project, run: RunRecord, report: Report) -> Outcome:
-    """Keep run, report and adapter in the workspace under the run's name, and write the report's page."""
+def keep_weights(project: Project, run: RunRecord) -> Artifact:
+    """The run, its data and its weights in the workspace, whole or not at all; the same ones are kept once."""
     workspace, output = project.workspace, project.output_dir
     folder = output / training.weights_folder(project.config.method)
 
@@ -400,6 +405,13 @@ def register(project: Project, run: RunRecord, report: Report) -> Outcome:
     workspace.put("dataset", project.dataset.card.digest, project.dataset.card)
     curate.keep_rows(project.dataset, workspace)
     workspace.put("run", run.run_id, run)
+    return artifact
+
+
+def register(project: Project, run: RunRecord, report: Report) -> Outcome:
+    """Keep run, report and adapter in the workspace under the run's name, and write the report's page."""
+    workspace, output = project.workspace, project.output_dir
+    artifact = keep_weights(project, run)
     workspace.put("report", report.report_id, report)
     previous = workspace.released(output.name)
     release = Release(
@@ -429,28 +441,6 @@ def run_to_verdict(project: Project, fresh: bool = False) -> Outcome | None:
     training.after_first()
     run = train(project, fresh)
     return register(project, run, judge(project)) if place().is_first else None
-
-
-def evaluate_models(
-    names: Sequence[str], data: curate.DatasetSpec, settings: Settings, workspace: Workspace, emit: Emit = ignore
-) -> Report:
-    """Measure models on a file of held-out rows; with two or more, each is compared with the first.
-
-    Raises:
-        DataError: every row of the file was trained on by one of them.
-    """
-    config = settings.stage("evaluate", evaluate.Config)
-    evaluate.load_schema(config.json_schema)
-    evaluate.require_primary(config)
-    examples = once_each(tuple(curate.read(data)), emit)
-    evaluate.require_primary(config, examples)
-    opened = serve.open_samplers(names, workspace, emit)
-    for subject, _ in opened:
-        warn_of_trained_rows(subject, examples, emit)
-    digest = curate.content_digest(Path(data.path))
-    report = evaluate.run(config, [sampler for _, sampler in opened], examples, emit=emit, dataset_digest=digest)
-    workspace.put("report", report.report_id, report)
-    return report
 
 
 def machine() -> Machine:

@@ -248,6 +248,7 @@ PROGRESS = """
 model  smollm2
 measuring the base model  20 held-out rows
 training  lora, 400 rows
+  training: 1/50 (2 %)  loss 2.9
   training: 10/50 (20 %)  loss 1.9
   saved best of step 40: run/adapter
 judging  the saved weights against the base"""
@@ -255,13 +256,14 @@ judging  the saved weights against the base"""
 
 def test_the_parts_of_a_job_are_read_from_its_progress() -> None:
     lines = [job.Line(10.0 * number, text) for number, text in enumerate(PROGRESS.splitlines())]
-    when = job.moments(lines, 70.0)
-    assert (when.base, when.training, when.saved, when.verified, when.end) == (20.0, 30.0, 50.0, 60.0, 70.0)
+    when = job.moments(lines, 80.0)
+    assert list(vars(when).values()) == [20.0, 30.0, 40.0, 60.0, 70.0, 80.0]
     run = {"validation_losses": {10: 1.0}, "steps": 50, "tokens": 1000, "seconds": 10.0, "peak_memory_bytes": 2**30}
     found = job.judge(when, QUIET, run, "rows")
-    assert (found[0].value, found[0].verdict, found[3].value) == (40.0, "met", 70.0)
+    assert (found[0].value, found[0].verdict, found[4].value) == (50.0, "met", 80.0)
+    assert (found[2].what, found[2].value, found[2].verdict) == ("start to the first step", 30.0, "not met")
     with pytest.raises(settings.Unavailable, match="no line 'saved best'"):
-        job.moments(lines[:4], 70.0)
+        job.moments(lines[:5], 70.0)
     assert [line.text for line in job.headings(lines)][:2] == ["model  smollm2", PROGRESS.splitlines()[2]]
 
 

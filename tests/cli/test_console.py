@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import typer
@@ -232,3 +235,42 @@ def test_a_task_that_starts_again_is_a_new_task() -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (185, "3:05"), (3723, "1:02:03")])
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.fixture
+def _heeds_ctrl_c() -> Iterator[None]:
+    """Whoever starts the tests in the background of a shell hands down that SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heeds_ctrl_c")
+def test_a_ctrl_c_that_python_drops_is_obeyed_at_the_next_event() -> None:
+    class Dropping:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)  # what rises in a destructor is printed as "ignored", and gone
+
+    dropped: list[object] = []
+    with (
+        mock.patch.object(sys, "unraisablehook", dropped.append),
+        pytest.raises(typer.Exit) as stopped,
+        session() as it,
+    ):
+        Dropping()
+        assert len(dropped) == 1
+        it.emit(events.Note(text="on we go"))
+    assert stopped.value.exit_code == 130
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("_heeds_ctrl_c")
+def test_events_on_the_way_out_of_a_ctrl_c_are_shown() -> None:
+    said: list[str] = []
+    with pytest.raises(typer.Exit), session() as it:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            it.emit(events.Note(text="tidying up"))
+            said.append("tidied up")
+    assert said == ["tidied up"]

@@ -352,7 +352,7 @@ def test_an_index_that_is_not_one(tmp_path: Path) -> None:
 
 
 def test_a_locked_index(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tunesmith.core.index.BUSY_SECONDS", 0)
+    monkeypatch.setattr("tunesmith.core.database.BUSY_SECONDS", 0)
     blocker = sqlite3.connect(workspace.root / "index.sqlite3")
     blocker.execute("BEGIN IMMEDIATE")
     with pytest.raises(StorageError, match="another process has held the index") as caught:

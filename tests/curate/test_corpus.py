@@ -32,7 +32,8 @@ def test_rows_are_found_by_number_wherever_they_lie(in_memory: int) -> None:
     corpus = Corpus(Placed(Spool(Example, rows, in_memory), ["test"] * 200))
     assert [row.number for row in corpus] == list(range(200))
     assert corpus[7].question == "q7"
-    assert [row.example.split for row in corpus[3:5]] == ["test", "test"]
+    assert [row.split for row in corpus[3:5]] == ["test", "test"]
+    assert corpus.examples[3].split == "test"
     kept = Chosen(corpus.examples, lambda each: each.messages[0].text.endswith("9"))
     assert [each.messages[0].text for each in kept][:2] == ["q9", "q19"]
     assert (len(kept), kept[1].messages[0].text, len(kept[:5])) == (20, "q19", 5)

@@ -22,6 +22,7 @@ from tunesmith.curate.checks.table import Inspection, inspect
 from tunesmith.curate.corpus import Corpus
 from tunesmith.curate.lab import keys, personal
 from tunesmith.curate.lab.planted import numbered
+from tunesmith.curate.personal.detector import Detector
 from tunesmith.curate.personal.redact import apply, load_key, without_personal
 
 
@@ -261,7 +262,7 @@ def test_a_quote_without_the_words_around_it_is_masked_too() -> None:
     observer = Personal(Setting(options=Checks()))
     for row in Corpus(rows):
         observer.see(row)
-    quotes = Quotes(Corpus(rows), found, {PERSONAL: observer})
+    quotes = Quotes(Corpus(rows), found, observer.hits, observer.detector)
     assert quotes.finding(found["style"][0]).message == "has [OIB]"
     other = Finding(
         check="style", severity="info", message="has 12 rows, 4.5 %; 87654321 in lines 1, 2, 3, 4, 5, 6, 7, 8"
@@ -271,7 +272,7 @@ def test_a_quote_without_the_words_around_it_is_masked_too() -> None:
 
 def test_what_checks_quote_is_masked() -> None:
     figures = {"worst": [{"text": "mail jan@bedrijf.nl", "jan@bedrijf.nl": 3}], "rows": 12, "share": 0.5}
-    assert Quotes(Corpus([]), {}, {}).figures("style", figures) == {
+    assert Quotes(Corpus([]), {}, (), Detector()).figures("style", figures) == {
         "worst": [{"text": "mail [EMAIL]", "[EMAIL]": 3}],
         "rows": 12,
         "share": 0.5,

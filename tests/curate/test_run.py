@@ -39,6 +39,7 @@ def test_a_data_set_and_its_card(tmp_path: Path) -> None:
         "splitting rows",
         "counting tokens",
         "checking rows",
+        "searching rows",
     }
     assert DatasetCard.model_validate_json(data.card.model_dump_json()) == data.card
     assert Example.model_validate_json(data.examples[0].model_dump_json()) == data.examples[0]

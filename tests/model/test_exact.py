@@ -89,7 +89,7 @@ def test_answers_from_memory_equal_answers_from_the_whole(tmp_path: Path, name: 
         assert isinstance(base.body, Alone)
         base.body = replace(base.body, memory=memory)
         engine = Engine(base)
-        engine._digests[TUNED] = "in memory"
+        engine.adopt(TUNED)
         for index, adapter in enumerate((TUNED, "", TUNED)):
             engine.submit(request(str(index), tuple(range(5 + index, 12)), adapter, max_tokens=6 + index))
         given.append(finish(engine))

@@ -10,12 +10,14 @@ import codecs
 import time
 from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
+from pathlib import Path
 
-from tunesmith.core.errors import InputError
+from tunesmith.core.errors import InputError, TunesmithError
 from tunesmith.core.generation import GenerationRequest, TokenOut
 from tunesmith.core.records import Example, Message, TokenizedExample
 from tunesmith.serve import Config, Gateway, served_models
 from tunesmith.serve.models import ServedModel
+from tunesmith.text.toolcalls import ToolFormat
 
 STOP = 256
 CONTEXT = 400
@@ -51,13 +53,33 @@ class FakeStream:
         return out
 
 
+HERMES = ToolFormat(
+    '<tool_call>\n{"name": "',
+    '", "arguments": ',
+    "}\n</tool_call>",
+    '}\n</tool_call>\n<tool_call>\n{"name": "',
+    {},
+)
+SAY = "user:say "
+"""What stands behind this in a prompt is the whole answer."""
+
+
 class FakeRenderer:
     """Implements `tunesmith.core.protocols.Renderer`: a token is a byte; 256 ends an answer."""
 
-    def __init__(self, digest: str = "bytes") -> None:
-        self.digest = digest
+    def __init__(self, digest: str = "bytes", calls: ToolFormat | None = HERMES) -> None:
+        self.digest, self.calls = digest, calls
         self.stop_ids = frozenset({STOP})
         self.vocab_size = 257
+
+    @property
+    def tool_format(self) -> ToolFormat:
+        if self.calls is None:
+            raise InputError("the fake template has no place for tools", fix="leave them out")
+        return self.calls
+
+    def token_bytes(self, token: int) -> bytes:
+        return b"<stop>" if token == STOP else bytes([token])
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[object] = ()) -> tuple[int, ...]:
         for message in messages:
@@ -68,7 +90,8 @@ class FakeRenderer:
                     rule="it belongs to the template",
                     fix="n may be one",
                 )
-        return tuple("|".join(f"{m.role}:{m.text}" for m in messages).encode())
+        shown = [f"tools:{len(tools)}"] if tools else []
+        return tuple("|".join([*shown, *(f"{m.role}:{m.text}" for m in messages)]).encode())
 
     def example(self, example: Example) -> list[TokenizedExample]:
         tokens = self.prompt(example.conversation)
@@ -105,11 +128,28 @@ class FakeEngine:
         self.most_running = 0
         self.cancelled: list[str] = []
         self.requests: list[GenerationRequest] = []
+        self.scored: list[tuple[tuple[int, ...], str]] = []
+        self.cached = 0
+        """Prompt tokens of every request that count as cached."""
         self._made: dict[str, tuple[GenerationRequest, bytes, int]] = {}
 
     @property
     def idle(self) -> bool:
         return not self._made
+
+    def add_adapter(self, name: str, folder: Path, pinned: bool = False) -> str:
+        self.adapters[name] = folder.name
+        return folder.name
+
+    def remove_adapter(self, name: str) -> None:
+        del self.adapters[name]
+
+    def prepare(self, request: GenerationRequest) -> None:
+        if request.params.grammar is not None and request.params.grammar.source == "cannot be compiled":
+            raise InputError("the grammar cannot be compiled", where="response_format")
+
+    def take_failures(self) -> list[tuple[str, TunesmithError]]:
+        return []
 
     def submit(self, request: GenerationRequest) -> None:
         if request.tokens[-9:] == tuple(b"refuse me"):
@@ -138,11 +178,20 @@ class FakeEngine:
                 finished = "length"
             if finished:
                 del self._made[name]
-            outs.append(TokenOut(name, STOP if finished == "stop" else answer[done], -0.5, finished))
+            token = STOP if finished == "stop" else answer[done]
+            top = tuple((t, -0.5 - i) for i, t in enumerate((token, *b"xyz")[: request.params.top_logprobs]))
+            cached = min(self.cached, len(request.tokens)) if not done else 0
+            outs.append(TokenOut(name, token, -0.5, finished, top, cached))
         return outs
+
+    def score(self, tokens: tuple[int, ...], adapter: str = "", top: int = 0) -> list[TokenOut]:
+        self.scored.append((tokens, adapter))
+        return [TokenOut("", t, -0.25, None, ((t, -0.25), (ord("q"), -2.0))[:top]) for t in tokens[1:]]
 
     def _answer(self, request: GenerationRequest) -> bytes:
         prompt = bytes(token for token in request.tokens if token < STOP)
+        if SAY.encode() in prompt:
+            return prompt.partition(SAY.encode())[2]
         text = (request.adapter or "base").encode() + b" heard " + prompt
         if request.params.temperature > 0:
             text += b" seed %d" % request.params.seed

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tunesmith.core.errors import InputError, OfflineError
-from tunesmith.core.records import Message, Prompt, SamplingParams, ToolCall
-from tunesmith.serve.remote import EndpointError, is_remote, open_remote, turn
+from tunesmith.core.records import Example, Grammar, Message, Prompt, Reply, SamplingParams, ToolCall
+from tunesmith.serve.remote import EndpointError, _wishes, is_remote, open_remote, turn
 
 
 class Endpoint(ThreadingHTTPServer):
@@ -98,9 +98,25 @@ def test_an_endpoint_that_does_not_know_the_model_or_does_not_answer(endpoint: E
         gone.sample(asked("a"), SamplingParams())
 
 
-def test_given_answers_are_not_scored() -> None:
-    with pytest.raises(InputError, match="cannot score given answers"):
-        open_remote("bot@http://127.0.0.1:9/v1").score([])
+def test_given_answers_have_no_log_probabilities() -> None:
+    row = Example(messages=(Message(role="user", content="a"),), target=Reply(message=Message(role="assistant")))
+    [score] = open_remote("bot@http://127.0.0.1:9/v1").score([row])
+    assert score.logprobs == ()
+    assert score.example_id == row.id
+
+
+def test_what_an_answer_is_to_be_like_is_asked_for_or_refused() -> None:
+    params = SamplingParams(presence_penalty=0.5, logit_bias={3: -100.0}, grammar=Grammar(kind="json_object"))
+    assert _wishes(params) == {
+        "presence_penalty": 0.5,
+        "frequency_penalty": 0.0,
+        "logit_bias": {"3": -100.0},
+        "response_format": {"type": "json_object"},
+    }
+    schema = _wishes(SamplingParams(grammar=Grammar(kind="json_schema", source='{"type": "object"}')))
+    assert schema["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    with pytest.raises(InputError, match="cannot be asked for answers of the form 'regex'"):
+        _wishes(SamplingParams(grammar=Grammar(kind="regex", source="a+")))
 
 
 def test_names_of_remote_models() -> None:

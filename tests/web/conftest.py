@@ -53,3 +53,11 @@ def lab() -> Iterator[Lab]:
     lab = Lab(FakeEngine(ADAPTERS), {"max_body_bytes": 20_000})
     yield lab
     lab.close()
+
+
+@pytest.fixture(scope="module")
+def wide_lab() -> Iterator[Lab]:
+    """The same with room for large bodies."""
+    lab = Lab(FakeEngine(ADAPTERS), {})
+    yield lab
+    lab.close()

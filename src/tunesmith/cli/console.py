@@ -7,7 +7,9 @@ carries exactly one JSON document: the result, or the error.
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -18,6 +20,8 @@ from tunesmith.cli import failures
 from tunesmith.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from rich.console import Console as RichConsole
     from rich.console import RenderableType
 
@@ -43,6 +47,8 @@ class Console:
         self._silent = silent
         self.answered = False
         """Whether the JSON document was written."""
+        self.stopped = False
+        """Whether Ctrl-C was typed."""
         self._document_stream: TextIO = sys.stdout
         self.err = _rich(sys.stderr)
         self.out = self.err if json else _rich(sys.stdout)
@@ -50,6 +56,7 @@ class Console:
 
     def emit(self, event: events.AnyEvent) -> None:
         """Show an event: a heading, a note, a bar. This is the ``Emit`` to hand to a verb."""
+        self._obey()
         if self._silent:
             return
         if self._progress is None:
@@ -57,6 +64,13 @@ class Console:
 
             self._progress = Progress(self.err)
         self._progress.show(event)
+
+    def _obey(self) -> None:
+        """Raise the exception of a Ctrl-C that Python dropped; not while it is on its way already."""
+        first = threading.current_thread() is threading.main_thread()
+        if self.stopped and first and not isinstance(sys.exc_info()[1], KeyboardInterrupt):
+            self.stopped = False
+            raise KeyboardInterrupt
 
     def print(self, *renderables: RenderableType) -> None:
         """Text for people. Strings are printed as they are (no markup), other rich renderables as they render."""
@@ -123,7 +137,8 @@ def session(json: bool = False, several: bool = False) -> Iterator[Console]:
             raise _one_process_only()
         if json:
             sys.stdout = sys.stderr  # a library that prints must not spoil the document
-        yield console
+        with _remembering(console):
+            yield console
     except (typer.Exit, typer.Abort):
         raise
     except BrokenPipeError:
@@ -134,6 +149,32 @@ def session(json: bool = False, several: bool = False) -> Iterator[Console]:
     finally:
         console.pause()
         sys.stdout = stdout
+
+
+@contextmanager
+def _remembering(console: Console) -> Iterator[None]:
+    """Ctrl-C is remembered, so that one that Python drops is obeyed at the next event.
+
+    The exception of Ctrl-C rises wherever the program is. In a destructor, or in the callback with which the import
+    system removes a lock, Python prints it as "ignored" and goes on.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # somebody else's, or none: a job in the background
+        yield
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        console.stopped = True
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _one_process_only() -> ConfigError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,19 @@ ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Config file with evaluation keys (json_schema, primary_metric, …).")
 ]
 SystemOption = Annotated[str, typer.Option("--system", help="System message for rows that have none.")]
+SpecOption = Annotated[
+    Path | None, typer.Option("--spec", help="Go by this eval.yaml, which was written before; refuse other rows.")
+]
+WriteOption = Annotated[
+    Path | None,
+    typer.Option("--write-spec", help="Only write down what will be decided, to this file; no model is asked."),
+]
+VaultOption = Annotated[
+    bool, typer.Option("--vault", help="With --write-spec: the rows are a vault, to be opened three times at most.")
+]
+WatchOption = Annotated[
+    str, typer.Option("--watch", help="Note the result as the next point of this series; its rows must be fresh.")
+]
 OutOption = Annotated[Path | None, typer.Option("--report", help="Write the report as an HTML page to this file.")]
 
 
@@ -32,13 +46,24 @@ def evaluate(
     system: SystemOption = "",
     config: ConfigOption = None,
     set: SetOption = None,
+    spec: SpecOption = None,
+    write_spec: WriteOption = None,
+    vault: VaultOption = False,
+    watch: WatchOption = "",
     report: OutOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Score one model's answers to held-out rows, each score with its interval."""
+    """Score one model's answers to held-out rows, each score with its interval.
+
+    Exit code 1 when what decides was not measured.
+    """
     with session(json) as console:
         rows = dataset_spec(str(data), format, column or [], system)
-        _measure(console, [model], rows, config, set or [], report)
+        found = _measure(
+            console, [model], rows, _Wish(config, tuple(set or ()), spec, write_spec, vault, report, watch)
+        )
+        if found is not None:
+            _require_measured(found)
 
 
 def compare(
@@ -49,10 +74,16 @@ def compare(
     system: SystemOption = "",
     config: ConfigOption = None,
     set: SetOption = None,
+    spec: SpecOption = None,
+    write_spec: WriteOption = None,
+    vault: VaultOption = False,
     report: OutOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Hold models against the first one on the same rows. Exit code 1 when one of them is worse."""
+    """Hold models against the first one on the same rows.
+
+    Exit code 1 when one of them is worse, or when what decides was not measured.
+    """
     with session(json) as console:
         from tunesmith.core.errors import InputError
 
@@ -64,30 +95,77 @@ def compare(
                 fix=f"tunesmith compare BASELINE {models[0]} --data {data}",
             )
         rows = dataset_spec(str(data), format, column or [], system)
-        found = _measure(console, models, rows, config, set or [], report)
+        found = _measure(console, models, rows, _Wish(config, tuple(set or ()), spec, write_spec, vault, report))
+        if found is None:
+            return
+        _require_measured(found)
         deciding = [c.verdict for c in found.comparisons if c.metric == found.primary_metric]
         if "worse" in deciding:
             raise typer.Exit(1)
 
 
-def _measure(
-    console: Console,
-    models: Sequence[str],
-    data: DatasetSpec,
-    config: Path | None,
-    set: Sequence[str],
-    page: Path | None,
-) -> Report:
-    from tunesmith import evaluate, lifecycle
+@dataclass(frozen=True)
+class _Wish:
+    """The options of both commands."""
+
+    config: Path | None
+    set: tuple[str, ...]
+    spec: Path | None
+    write_spec: Path | None
+    vault: bool
+    page: Path | None
+    series: str = ""
+
+
+def _measure(console: Console, models: Sequence[str], data: DatasetSpec, wish: _Wish) -> Report | None:
+    """The report; None where only a spec was written."""
+    from tunesmith import evaluate, lifecycle, proof
     from tunesmith.core.store import Workspace, require_writable, write_text
 
-    if page is not None:
-        require_writable(page.parent)
-    settings = lifecycle.load_evaluation(config, set, models)
-    report = lifecycle.evaluate_models(models, data, settings, Workspace.open(), console.emit)
+    _require_sense(wish)
+    for target in filter(None, (wish.page, wish.write_spec)):
+        require_writable(target.parent)
+    settings = lifecycle.load_evaluation(wish.config, wish.set, models)
+    if wish.write_spec is not None:
+        made = proof.write_spec(models, data, settings, Workspace.open(), wish.write_spec, wish.vault, console.emit)
+        console.print(f"{wish.write_spec}: spec {made.digest} for {made.count} rows is fixed; no model was asked")
+        console.result(made)
+        return None
+    spec = evaluate.read_spec(wish.spec) if wish.spec else None
+    report = proof.evaluate_models(models, data, settings, Workspace.open(), console.emit, spec, wish.series)
     show_verdict(console, report)
-    if page is not None:
-        write_text(page, evaluate.to_html(report))
-        console.print("", f"report: {page}")
+    if wish.page is not None:
+        write_text(wish.page, evaluate.to_html(report))
+        console.print("", f"report: {wish.page}")
     console.result(report)
     return report
+
+
+def _require_measured(report: Report) -> None:
+    """Exit code 1 where the metric that decides was not measured on a model: a run that says nothing is no success."""
+    if any(s.metric == report.primary_metric and s.value is None for s in report.summaries):
+        raise typer.Exit(1)
+
+
+def _require_sense(wish: _Wish) -> None:
+    """Refuse options that contradict each other.
+
+    Raises:
+        InputError: they do.
+    """
+    from tunesmith.core.errors import InputError
+
+    if wish.spec and (wish.set or wish.config):
+        raise InputError(
+            "--spec and --config or --set were given together",
+            where="--spec",
+            rule="what was decided is not changed afterwards",
+            fix="leave --config and --set out, or write a new spec with --write-spec",
+        )
+    if (wish.spec and wish.write_spec) or (wish.vault and not wish.write_spec):
+        raise InputError(
+            "--vault was given without --write-spec" if wish.vault else "--spec and --write-spec were given together",
+            where="--write-spec",
+            rule="a spec is written first (--write-spec, with --vault for a vault) and used later (--spec)",
+            fix="run the command twice: with --write-spec, then with --spec",
+        )

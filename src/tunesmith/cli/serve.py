@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tunesmith.cli.console import Console, JsonOption, SetOption, session
+from tunesmith.cli.jobs import DatabaseOption
 
 if TYPE_CHECKING:
+    from tunesmith.core.store import Workspace
+    from tunesmith.jobs import FineTuning
     from tunesmith.serve import ApiKey, Server
 
 
@@ -23,6 +27,10 @@ def serve(
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on (127.0.0.1).")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port to listen on (8000); 0 takes a free one.")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="Config file with serving keys (limits).")] = None,
+    jobs: Annotated[
+        bool, typer.Option("--jobs/--no-jobs", help="Also take files and fine-tuning jobs, and work at them.")
+    ] = True,
+    database: DatabaseOption = "",
     set: SetOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -37,11 +45,31 @@ def serve(
         with _named_as_typed(chosen):
             settings = lifecycle.load_serving(config, [*(set or []), *chosen])
         adapters = _adapters(adapter or [])
-        key = serving.api_key()
+        workspace = Workspace.open()
+        key, keyring = serving.open_keyring(workspace)
         sock = serving.bind(settings.host, settings.port)  # a busy port is found before a model is loaded
-        gateway = serving.open_gateway(model, adapters, Workspace.open(), settings, console.emit)
-        serving.run(gateway, sock=sock, key=key, on_ready=lambda server: _ready(console, server, key))
+        gateway = serving.open_gateway(model, adapters, workspace, settings, console.emit)
+        with _fine_tuning(workspace, model, database, jobs) as beside:
+            ready = partial(_ready, console, key=key)
+            serving.run(gateway, sock=sock, key=key, keyring=keyring, beside=beside, on_ready=ready)
         console.print("stopped")
+
+
+@contextmanager
+def _fine_tuning(workspace: Workspace, model: str, database: str, wanted: bool) -> Iterator[list[FineTuning]]:
+    """The service of jobs with somebody who works at them, while the server runs."""
+    if not wanted:
+        yield []
+        return
+    from tunesmith.jobs import Worker, service_beside
+
+    service = service_beside(workspace, model, database)
+    worker = Worker(service.jobs, workspace, on_look=service.sync)
+    worker.start()
+    try:
+        yield [service]
+    finally:
+        worker.close()
 
 
 @contextmanager
@@ -94,7 +122,9 @@ def _ready(console: Console, server: Server, key: ApiKey) -> None:
     console.print("", f"listening on {server.base_url}", f"models: {', '.join(names)}")
     if key.made:
         console.print(f"key:    {key.value}  (made now and shown once; set TUNESMITH_API_KEY to choose your own)")
-    else:
+    elif key.value:
         console.print("key:    the one in TUNESMITH_API_KEY")
+    else:
+        console.print("key:    the one that the first start showed (another: tunesmith keys add NAME --scope admin)")
     console.print("Ctrl-C stops")
     console.result({"base_url": server.base_url, "models": names, "api_key": key.value if key.made else None})

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from tunesmith.core.gates import Gate
 from tunesmith.core.records import SCHEMA_VERSION, Finding, Record, SamplingParams
 
 Verdict = Literal["better", "worse", "equivalent", "cannot tell"]
@@ -177,6 +178,7 @@ class Comparison(Record):
     low: float | None
     high: float | None
     p_value: float | None
+    """Of metrics that do not decide and of slices it is Holm's, corrected for how many of them were looked at."""
     test: str
     smallest_visible: float | None
     """The smallest true difference that this many rows show with 80 % power."""
@@ -206,6 +208,39 @@ class ModelIdentity(Record):
     digest: str
 
 
+class Opening(Record):
+    """One look at a set of held-out rows: which models were asked about them, by which spec ("": none), and when.
+
+    ``limit``: how many looks the rows allow in all, where they are a vault; else 0.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    rows: str
+    spec: str = ""
+    models: tuple[str, ...]
+    """Digests of what was asked, in order; its name where something has none."""
+    at: str
+    limit: int = 0
+
+
+class Standing(Record):
+    """What a verdict may claim: *confirmatory* when its question was fixed before the first look at the rows."""
+
+    kind: Literal["confirmatory", "exploratory"]
+    reason: str
+    opening: int
+    """The how many-th look at these rows it was."""
+    spec: str = ""
+    """Digest of the spec; "" when there was none."""
+
+
+class Slice(Record):
+    """A part of the rows, and the primary metric compared on it alone. ``name`` is ``key=value``."""
+
+    name: str
+    comparisons: tuple[Comparison, ...]
+
+
 class Report(Record):
     """An evaluation: per-row results, scores with intervals, paired differences, and a verdict in words."""
 
@@ -225,6 +260,10 @@ class Report(Record):
     sentence: str
     notes: tuple[str, ...] = ()
     """What was chosen automatically and why, and what to know when reading the numbers."""
+    slices: tuple[Slice, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    standing: Standing | None = None
+    """Whether the question was written down before; None where nobody counts looks."""
 
 
 class Difference(Record):

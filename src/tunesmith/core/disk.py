@@ -196,6 +196,15 @@ def copy_file(source: Path, path: Path) -> None:
         copy_stream(stream, path)
 
 
+def move_file(source: Path, target: Path) -> None:
+    """Give a file another name on the same disk, for good: it is flushed first, and its folder afterwards."""
+    with guarded(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sync(source)
+        os.replace(source, target)
+        sync(target.parent)
+
+
 def append_bytes(path: Path, data: bytes) -> None:
     """Append to a file of a folder that is being filled. Nothing is flushed: that is done when the folder is whole."""
     with guarded(path), path.open("ab") as file:
@@ -225,6 +234,28 @@ def append_lines(path: Path, lines: Sequence[str]) -> None:
             text = (b"\n" if torn else b"") + "".join(f"{line}\n" for line in lines).encode("utf-8")
             if file.write(text) != len(text):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """A file that a child process appends its own output to; the caller closes it."""
+    with guarded(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab")
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[bool]:
+    """Hold a lock file while the block runs, if nobody holds it: gives whether. A process that ends gives it back."""
+    with guarded(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
 
 
 def make_folder(path: Path) -> None:

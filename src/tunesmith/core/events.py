@@ -95,12 +95,12 @@ class Noticed(Record):
 
 
 class Saved(Record):
-    """A checkpoint or an adapter was written."""
+    """A checkpoint or an adapter was written: the best, the last, or that of a validation (``step``)."""
 
     kind: Literal["saved"] = "saved"
     step: int
     path: str
-    what: Literal["checkpoint", "best", "last"]
+    what: Literal["checkpoint", "best", "last", "step"]
 
 
 AnyEvent = Stage | Note | Tick | Step | Validated | Noticed | Saved

@@ -6,21 +6,16 @@ database is always at exactly one version; one that is newer than this code is r
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
 import sqlalchemy as sa
-from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
-from tunesmith.core.errors import CorruptArtifactError, InputError, StorageError
-
-BUSY_SECONDS = 30
-"""How long a writer waits for another one."""
+from tunesmith.core.database import Database
+from tunesmith.core.errors import InputError
 
 _version = sa.table("schema_version", sa.column("version"))
 _contents = sa.table("contents", sa.column("digest"), sa.column("created_at"))
@@ -80,11 +75,7 @@ class Index:
 
     def __init__(self, path: Path, migrations: Sequence[Callable[[sa.Connection], None]] = MIGRATIONS) -> None:
         self.path = path
-        # Every transaction has a connection of its own, so nothing has to be closed and forks are harmless.
-        url = sa.URL.create("sqlite", database=str(path))
-        self._engine = sa.create_engine(url, poolclass=sa.NullPool)
-        sa.event.listen(self._engine, "connect", _configure)
-        sa.event.listen(self._engine, "begin", _begin)
+        self._transaction = Database(sa.URL.create("sqlite", database=str(path))).transaction
         self._migrate(migrations)
 
     def add_artifact(self, digest: str, kind: str, meta: Mapping[str, Any]) -> None:
@@ -97,6 +88,12 @@ class Index:
             if not connection.scalar(sa.select(_labels.c.digest).where(same)):
                 row = {"digest": digest, "kind": kind, "meta": json.dumps(meta, sort_keys=True), "created_at": now}
                 connection.execute(_labels.insert().values(row))
+
+    def remove_artifact(self, digest: str) -> None:
+        """Forget a content: what it is known as, and the releases that point at it."""
+        with self._transaction(write=True) as connection:
+            for table in (_releases, _labels, _contents):
+                connection.execute(table.delete().where(table.c.digest == digest))
 
     def artifacts(self, *, prefix: str = "", kind: str | None = None) -> list[tuple[str, str, dict[str, Any]]]:
         """(digest, kind, meta) of the artifacts whose digest starts with ``prefix``, newest first."""
@@ -167,67 +164,3 @@ class Index:
                 fix="use a newer tunesmith, or another workspace (TUNESMITH_HOME)",
             )
         return version
-
-    @contextlib.contextmanager
-    def _transaction(self, *, write: bool = False) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.connect().execution_options(immediate=write) as connection, connection.begin():
-                yield connection
-        except sa.exc.IntegrityError:
-            raise
-        except sa.exc.DatabaseError as error:
-            raise _translate(self.path, str(error.orig)) from error
-
-
-def _configure(connection: DBAPIConnection, _record: object) -> None:
-    """Settings of every new connection; transactions are begun by ``_begin`` alone, not by the driver."""
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
-    _switch_to_wal(cursor)
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
-
-
-def _switch_to_wal(cursor: DBAPICursor) -> None:
-    """SQLite gives up at once, whatever its timeout, when two processes switch a new database at the same moment."""
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            cursor.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-
-
-def _begin(connection: sa.Connection) -> None:
-    # A writer takes the lock at its start: one that upgrades half-way can fail although it waited.
-    immediate = connection.get_execution_options().get("immediate")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
-
-
-def _translate(path: Path, text: str) -> StorageError | CorruptArtifactError:
-    """An error of the database in our words."""
-    known = {
-        "disk is full": ("the disk is full", "there is room for the index", "free some space"),
-        "disk I/O error": ("the disk reports an error", "the disk can be read and written", "check the disk"),
-        "readonly database": ("no permission to write the index", "the workspace is writable", "change its owner"),
-        "unable to open": ("the index cannot be opened", "the workspace is writable", "check its path and its owner"),
-        "locked": (
-            f"another process has held the index for more than {BUSY_SECONDS} seconds",
-            "one process writes at a time",
-            "wait for it to end, then run the command again",
-        ),
-    }
-    for mark, (what, rule, fix) in known.items():
-        if mark in text:
-            return StorageError(what, where=str(path), rule=rule, fix=f"{fix}, or set TUNESMITH_HOME to another folder")
-    return CorruptArtifactError(
-        f"the index cannot be read: {text}",
-        where=str(path),
-        rule="the index is an SQLite database that only the store writes",
-        fix="restore it from a backup, or set TUNESMITH_HOME to a new folder",
-    )

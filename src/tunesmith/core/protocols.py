@@ -7,6 +7,7 @@ judges a local base, an adapter, a merged model and a remote endpoint, and needs
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from tunesmith.core.records import (
@@ -37,6 +38,38 @@ class TextStream(Protocol):
 
     def finish(self) -> str:
         """What was held back, when no more tokens come."""
+        ...
+
+
+@dataclass(frozen=True)
+class CallPiece:
+    """News of call number ``index`` of an answer: its id and name (once, at its beginning), or more arguments."""
+
+    index: int
+    id: str
+    name: str
+    arguments: str
+
+
+class CallStream(Protocol):
+    """The text of an answer in, content and tool calls out, piece by piece."""
+
+    @property
+    def complete(self) -> bool:
+        """At least one call is whole and none is open."""
+        ...
+
+    @property
+    def enough(self) -> bool:
+        """The one call that is allowed is whole."""
+        ...
+
+    def push(self, text: str) -> Sequence[str | CallPiece]:
+        """What is certain after this text."""
+        ...
+
+    def finish(self) -> Sequence[str | CallPiece]:
+        """What was held back, when no more text comes."""
         ...
 
 

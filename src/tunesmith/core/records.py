@@ -314,7 +314,12 @@ class Finding(Record):
 
 
 class Trace(Record):
-    """One served request, without its content: who answered, how long it took, what it used."""
+    """One served request, without its content: who answered, how long it took, what it used.
+
+    ``arm``: the arm of the split that ``alias`` chose, "shadow:NAME" for a copy that nobody sees. ``device_seconds``:
+    its share of the time that the engine computed; ``cost``: that share at the configured price, None without one.
+    ``retrieved``: ids of the documents that were put before the question.
+    """
 
     schema_version: int = SCHEMA_VERSION
     request_id: str
@@ -325,6 +330,16 @@ class Trace(Record):
     completion_tokens: int
     seconds: float
     seconds_to_first_token: float = 0.0
+    created_at: float = 0.0
+    tenant: str = ""
+    key: str = ""
+    alias: str = ""
+    arm: str = ""
+    cached_tokens: int = 0
+    seconds_queued: float = 0.0
+    device_seconds: float = 0.0
+    cost: float | None = None
+    retrieved: tuple[str, ...] = ()
 
 
 def digest_of(value: object) -> str:

@@ -50,6 +50,12 @@ class Spool(Sequence[T], Generic[T]):
         if self._bytes > self._limit:
             self._move_to_file()
 
+    def settle(self) -> None:
+        """Put everything into the file, where there is one. Before a fork, or both processes would write the rest."""
+        if self._file is not None and not self._is_written:
+            self._file.flush()
+            self._is_written = True
+
     def __len__(self) -> int:
         return len(self._items) if self._file is None else len(self._ends) - 1
 
@@ -89,9 +95,7 @@ class Spool(Sequence[T], Generic[T]):
 
     def _bytes_at(self, start: int, end: int) -> bytes:
         assert self._file is not None
-        if not self._is_written:
-            self._file.flush()
-            self._is_written = True
+        self.settle()
         if hasattr(os, "pread"):
             return os.pread(self._file.fileno(), end - start, start)
         self._file.seek(start)

@@ -82,6 +82,20 @@ def exact_mcnemar(gains: int, losses: int) -> float:
     return min(1.0, 2 * total / (1 << n))
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected for how many there are, in the same order: Holm's step-down, which keeps the family's rate.
+
+    Source: Holm, Scandinavian Journal of Statistics 6 (1979).
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    corrected = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        corrected[i] = highest
+    return corrected
+
+
 def paired_share_interval(gains: int, losses: int, n: int, confidence: float = 0.95) -> Interval:
     """Interval of the difference of two shares that were measured on the same ``n`` rows.
 

@@ -34,8 +34,11 @@ from tunesmith.core.disk import (
     append_line,
     append_lines,
     copy_file,
+    exclusive,
     file_digest,
     make_folder,
+    move_file,
+    open_log,
     remove,
     require_writable,
     staged_file,
@@ -60,8 +63,11 @@ __all__ = [
     "append_line",
     "append_lines",
     "copy_file",
+    "exclusive",
     "file_digest",
     "make_folder",
+    "move_file",
+    "open_log",
     "remove",
     "require_writable",
     "staged_file",
@@ -169,6 +175,11 @@ class Workspace:
     def artifacts(self, kind: str) -> builtins.list[Artifact]:
         """All artifacts of a kind, newest first; their files are not checked."""
         return [self._artifact(*row) for row in self._index.artifacts(kind=kind)]
+
+    def discard(self, digest: str) -> None:
+        """Delete an artifact with its bytes, and every release of it; fine when it is not there."""
+        self._index.remove_artifact(digest)  # first the row: one that is there never points at something missing
+        disk.remove(self.root / "artifacts" / digest)
 
     def cached(self, key: str, fill: Callable[[Path], None]) -> Path:
         """The folder of derived data under ``key``; ``fill`` makes it when it is not there yet.

@@ -14,6 +14,7 @@ from tunesmith.curate.lab.selftest import to_markdown as trials_page
 from tunesmith.curate.personal.redact import load_key, redact, without_personal
 from tunesmith.curate.reading.importing import SHAPES, Import, read_import, wanted
 from tunesmith.curate.reading.read import read, read_file, require_files
+from tunesmith.curate.reading.validating import validate_rows
 from tunesmith.curate.reading.written import write_examples
 from tunesmith.curate.run import Examination, content_digest, examine, run
 from tunesmith.curate.selection import (
@@ -145,6 +146,7 @@ __all__ = [
     "trace",
     "trials_page",
     "undecided",
+    "validate_rows",
     "version_of",
     "wanted",
     "without_personal",

@@ -17,6 +17,8 @@ class Row:
 
     number: int
     example: Example
+    split: Split | None = None
+    """Where the row was put, or what its file says."""
 
     @cached_property
     def question(self) -> str:
@@ -66,6 +68,10 @@ class Corpus(Sequence[Row]):
 
     def __init__(self, examples: Sequence[Example]) -> None:
         self.examples = examples
+        # a row knows its split, so that its example need not be copied to say it
+        placed = isinstance(examples, Placed)
+        self._examples = examples.examples if placed else examples
+        self._splits = examples.splits if placed else None
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -77,20 +83,23 @@ class Corpus(Sequence[Row]):
     def __getitem__(self, number: int | slice) -> Row | list[Row]:
         if isinstance(number, slice):
             return [self[i] for i in range(*number.indices(len(self)))]
-        return Row(number, self.examples[number])
+        example = self._examples[number]
+        return Row(number, example, self._splits[number] if self._splits else example.split)
 
     def __iter__(self) -> Iterator[Row]:
-        return (Row(number, example) for number, example in enumerate(self.examples))
+        splits = self._splits
+        for number, example in enumerate(self._examples):
+            yield Row(number, example, splits[number] if splits else example.split)
 
 
 class Placed(Sequence[Example]):
     """The same examples, each with the split that it was given."""
 
     def __init__(self, examples: Sequence[Example], splits: Sequence[Split | None]) -> None:
-        self._examples, self._splits = examples, splits
+        self.examples, self.splits = examples, splits
 
     def __len__(self) -> int:
-        return len(self._examples)
+        return len(self.examples)
 
     @overload
     def __getitem__(self, number: int) -> Example: ...
@@ -99,10 +108,10 @@ class Placed(Sequence[Example]):
     def __getitem__(self, number: int | slice) -> Example | list[Example]:
         if isinstance(number, slice):
             return [self[i] for i in range(*number.indices(len(self)))]
-        return _with_split(self._examples[number], self._splits[number])
+        return _with_split(self.examples[number], self.splits[number])
 
     def __iter__(self) -> Iterator[Example]:
-        return map(_with_split, self._examples, self._splits)
+        return map(_with_split, self.examples, self.splits)
 
 
 class Chosen(Sequence[Example]):

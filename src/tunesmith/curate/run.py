@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,22 +17,24 @@ from tunesmith.core.artifacts import DatasetCard
 from tunesmith.core.errors import DataError
 from tunesmith.core.events import Emit, Note, Tick, ignore
 from tunesmith.core.protocols import Progress, Renderer, Tagger
-from tunesmith.core.records import Example, Finding, Source, digest_of
+from tunesmith.core.records import Example, Finding, Source, Split, digest_of
 from tunesmith.core.rows import TokenRows
 from tunesmith.core.spool import Spool
 from tunesmith.core.store import Workspace
+from tunesmith.curate.checks.kept import Kept, open_kept, outside
 from tunesmith.curate.checks.lengths import CUT
 from tunesmith.curate.checks.observe import Setting
 from tunesmith.curate.checks.quotes import error_without_values, findings_without_values
 from tunesmith.curate.checks.sources import check_sources, refuse_unknown_origin
-from tunesmith.curate.checks.table import Inspection, by_severity, inspect
+from tunesmith.curate.checks.table import MANY, Inspection, ahead, by_severity, inspect
 from tunesmith.curate.config import Config, DataSet, Dataset, DatasetSpec
 from tunesmith.curate.corpus import Chosen, Placed
 from tunesmith.curate.measure import counted, kept_rows, select
+from tunesmith.curate.personal.options import KEY_VARIABLE
 from tunesmith.curate.reading.files import text_files
 from tunesmith.curate.reading.place import count
 from tunesmith.curate.reading.read import NO_ROWS, Reading, labels_of, open_reading, subject_column
-from tunesmith.curate.split import must_have_rows, place
+from tunesmith.curate.split import SPLIT, Assignment, must_have_rows, place
 
 if TYPE_CHECKING:
     from tunesmith.text.shards import Shard
@@ -91,6 +96,7 @@ def run(
     context: int | None = None,
     workspace: Workspace | None = None,
     tagger: Tagger | None = None,
+    judged: bool = True,
 ) -> Dataset:
     """The data set that a configuration describes: read, split by content, checked.
 
@@ -102,6 +108,7 @@ def run(
         context: longest row that the model could take, in tokens; for advice.
         workspace: where the tokenised rows are kept, and found again at the next start.
         tagger: the model of names, where one is configured.
+        judged: rows are needed that only the verdict sees.
 
     Raises:
         DataError: a file or a row cannot be read, a finding at error level stands (the worst are listed), or a split
@@ -122,7 +129,7 @@ def run(
     for finding in findings:
         if finding.check == CUT:
             emit(Note(text=finding.message))
-    must_have_rows(kept, config)
+    must_have_rows(kept, config, judged)
     tokens, sets = _tokens(found, config)
     rows = Counter(str(example.split) for example in kept)
     card = DatasetCard(
@@ -167,40 +174,76 @@ def examine(
     *,
     training: bool = False,
     tagger: Tagger | None = None,
+    resume: Callable[[], Workspace] | None = None,
 ) -> Examination:
     """Read and check everything, and judge nothing: errors of rows come back in the result.
 
-    ``training``: only the checks that run before every training. ``tagger``: the configured model of names.
+    ``training``: only the checks that run before every training. ``tagger``: the configured model of names. ``resume``
+    opens the workspace where the finished parts of a check of many rows lie until all of it is done, so that one that
+    was interrupted goes on.
 
     Raises:
         DataError: a file cannot be read at all, or ``MAX_UNREADABLE`` of its rows cannot.
     """
     read = _read_all(config, emit)
-    shards: Sequence[Shard] = ()
-    if renderer and workspace and not read.unreadable:
-        names = [Path(spec.path).name for spec in config.datasets]
-        groups = [read.examples[start:end] for start, end in pairwise(read.ends)]
-        shards = kept_rows(list(zip(names, groups, strict=True)), renderer, max_length, workspace, emit) or ()
-    assigned = place(read.examples, config, _ticks(emit, "splitting rows"))
+    kept = None
+    if resume and len(read.examples) >= MANY and not read.unreadable:
+        seen_by = [renderer.digest if renderer else "", max_length, context, tagger.name if tagger else ""]
+        kept = open_kept(resume, list(read.sources), [_follows_from(config, read), seen_by], emit)
     setting = Setting(
         options=config.checks,
         renderer=renderer,
         max_length=max_length,
         on_too_long=config.on_too_long,
         context=context,
-        measured=counted(shards) if shards else None,
         has_splits=True,
-        apart=assigned.apart,
         tagger=tagger,
     )
-    placed = Placed(read.examples, assigned.splits)
-    inspection = inspect(placed, setting, emit, training=training)
+    with ahead(read.examples, setting, training=training, kept=kept) as beside:
+        shards: Sequence[Shard] = ()
+        if renderer and workspace and not read.unreadable:
+            names = [Path(spec.path).name for spec in config.datasets]
+            groups = [read.examples[start:end] for start, end in pairwise(read.ends)]
+            shards = kept_rows(list(zip(names, groups, strict=True)), renderer, max_length, workspace, emit) or ()
+        assigned = _placed(read.examples, config, emit, kept)
+        setting = replace(setting, measured=counted(shards) if shards else None, apart=assigned.apart)
+        placed = Placed(read.examples, assigned.splits)
+        inspection = inspect(placed, setting, emit, training=training, kept=kept, beside=beside)
+    if kept:
+        kept.forget()
     lines, findings = check_sources(config, read.without_subject)
     findings = by_severity((*inspection.findings, *findings_without_values(assigned.findings), *findings))
     inspection = replace(inspection, checks=(*inspection.checks, *lines), findings=findings)
     rows = tuple(end - start for start, end in pairwise(read.ends))
     unreadable = tuple(read.unreadable)
     return Examination(placed, read.formats, read.sources, inspection, read.unused, unreadable, rows, shards)
+
+
+def _follows_from(config: Config, read: _Read) -> list[Any]:
+    """Everything in the files and the options that results follow from, as JSON."""
+    options = config.model_dump(mode="json")
+    key = hashlib.sha256(os.environ.get(KEY_VARIABLE, "").encode("utf-8", "surrogateescape")).hexdigest()
+    return [options, read.sources, outside(options["checks"]), key]
+
+
+def _placed(examples: Sequence[Example], config: Config, emit: Emit, kept: Kept | None) -> Assignment:
+    """The split of every row, from an earlier start if that came so far."""
+    lines = kept.part(SPLIT) if kept else None
+    with suppress(ValueError, KeyError):
+        if lines and len(lines) > 1 and len(lines[0]) == len(examples):
+            about = json.loads(lines[1])
+            findings = tuple(Finding.model_validate(one) for one in about["findings"])
+            return Assignment([_SPLITS[letter] for letter in lines[0]], findings, about["apart"])
+    assigned = place(examples, config, _ticks(emit, "splitting rows"))
+    if kept:
+        letters = {split: letter for letter, split in _SPLITS.items()}
+        findings = [one.model_dump(mode="json") for one in assigned.findings]
+        about = {"findings": findings, "apart": assigned.apart}
+        kept.keep(SPLIT, ["".join(letters[split] for split in assigned.splits), json.dumps(about)])
+    return assigned
+
+
+_SPLITS: Mapping[str, Split] = {"t": "train", "v": "validation", "e": "test", "x": "vault"}
 
 
 @dataclass
@@ -235,6 +278,7 @@ def _read_all(config: Config, emit: Emit) -> _Read:
             read.without_subject[spec.path] += bool(subject_column(spec)) and not example.subject
         read.ends.append(len(read.examples))
         read.sources[spec.path] = content_digest(Path(spec.path))
+    read.examples.settle()
     return read
 
 

@@ -190,8 +190,8 @@ def _require_columns(examples: Sequence[Example], config: Config) -> None:
 # ---------------------------------------------------------------- enough rows
 
 
-def must_have_rows(examples: Sequence[Example], config: Config) -> None:
-    """Refuse a split without rows: a run needs all three, the last for its verdict.
+def must_have_rows(examples: Sequence[Example], config: Config, judged: bool = True) -> None:
+    """Refuse a split without rows: a run needs all three, the last for its verdict (where it is ``judged``).
 
     Raises:
         DataError: training, validation or test gets no row; the message says what would help.
@@ -199,7 +199,7 @@ def must_have_rows(examples: Sequence[Example], config: Config) -> None:
     validation, test = _shares(config)
     replayed = [spec for spec in config.datasets if spec.replay is not None]
     rows = Counter(example.split for example in examples if not any(comes_from(example, spec) for spec in replayed))
-    empty = [name for name in WANTED if not rows[name]]
+    empty = [name for name in WANTED if not rows[name] and (judged or name != "test")]
     if not empty:
         return
     parties = together(examples)

@@ -41,3 +41,15 @@ class Config(Record):
         description="differences inside this count as equal: share of a metric's scale (0.02 = 2 points), "
         "of the baseline's value for perplexity",
     )
+    minimum_difference: float = Field(
+        default=0.05,
+        gt=0.0,
+        lt=1.0,
+        description="smallest difference that matters, as a share of a metric's scale: a run whose rows are too few to "
+        "see it says so before any model is asked",
+    )
+    slices: tuple[Literal["group", "source", "length", "answer_length"], ...] = Field(
+        default=(),
+        description="parts of the rows that are compared on their own too, corrected for their number: group "
+        "(group_by), source (file), length of the question, answer_length of the wanted answer (each in thirds)",
+    )

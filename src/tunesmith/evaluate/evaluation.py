@@ -52,25 +52,27 @@ def run(
         ModelError: a model gave NaN. TunesmithError: a sampler gave too many or too few results.
     """
     from tunesmith.evaluate.metrics import metrics_for
+    from tunesmith.evaluate.slices import by_slice
     from tunesmith.evaluate.verdict import judge
 
-    if not samplers:
-        raise InputError("there is no model to evaluate", rule="an evaluation takes one model or more", fix="name one")
+    models = _identities(samplers)
     examples, set_aside = _of_one_kind(examples)
     wanted = rows.survey(examples, load_schema(config.json_schema))
     metrics = metrics_for(wanted)
     primary, reason = _primary(config, wanted, metrics)
-    models = _identities(samplers)
+    comparing = len(models) > 1
+    if comparing:
+        emit(wording.foresight(len(examples), config.minimum_difference, 1.0 - config.confidence))
     scores = _once(models, lambda i: _score(samplers[i], models[i].name, examples, emit))
     limit, limit_note = _limit(config, wanted, scores, answer_tokens)
     params = _params(config, limit)
     answers = _once(models, lambda i: _answer(samplers[i], models[i].name, examples, params, emit))
-    scored = [
-        _count(model, metrics, wanted, [rows.grade(wanted, i, *row) for i, row in enumerate(zip(*given, strict=True))])
-        for model, given in zip(models, zip(answers, scores, strict=True), strict=True)
-    ]
-    summaries, comparisons = judge(scored, metrics, config)
+    scored = _grade_all(models, metrics, wanted, answers, scores)
+    clusters = _clusters(examples)
+    summaries, comparisons = judge(scored, metrics, config, primary, clusters)
+    deciding = next(metric for metric in metrics if metric.name == primary)
     verdict, sentence = _verdict(primary, summaries, comparisons, models)
+    decided = f"Decided by {wording.term(primary).title}, {reason}."
     report = Report(
         report_id="",
         created_at=created_at or datetime.now(UTC).isoformat(timespec="seconds"),
@@ -84,10 +86,8 @@ def run(
         items=_items(examples, models, answers, scored, metrics),
         verdict=verdict,
         sentence=sentence,
-        notes=(
-            f"Decided by {wording.term(primary).title}, {reason}.",
-            *_notes(limit_note, config, wanted, set_aside),
-        ),
+        notes=(decided, *_notes(limit_note, config, wanted, set_aside), *_family_notes(clusters, comparisons)),
+        slices=by_slice(scored, deciding, examples, config) if comparing else (),
     )
     return report.model_copy(update={"report_id": digest_of(report.model_dump(exclude={"created_at"}))[:16]})
 
@@ -198,6 +198,8 @@ def _ticks(task: str, emit: Emit) -> Progress:
 
 def _identities(samplers: Sequence[Sampler]) -> list[ModelIdentity]:
     """Names that tell the models apart (the second of its name gets a number) and digests."""
+    if not samplers:
+        raise InputError("there is no model to evaluate", rule="an evaluation takes one model or more", fix="name one")
     seen: Counter[str] = Counter()
     models = []
     for sampler in samplers:
@@ -304,6 +306,37 @@ def _notes(limit_note: str, config: Config, wanted: Wanted, set_aside: int) -> l
             f"{len(broken)} of {len(wanted.values)} wanted answers break the JSON schema themselves "
             f"(the first is row {broken[0] + 1}): correct the data or the schema."
         )
+    return notes
+
+
+def _grade_all(
+    models: Sequence[ModelIdentity],
+    metrics: Sequence[Metric],
+    wanted: Wanted,
+    answers: Sequence[Sequence[Completion | None]],
+    scores: Sequence[Sequence[Score]],
+) -> list[Scored]:
+    return [
+        _count(model, metrics, wanted, [rows.grade(wanted, i, *row) for i, row in enumerate(zip(*given, strict=True))])
+        for model, given in zip(models, zip(answers, scores, strict=True), strict=True)
+    ]
+
+
+def _clusters(examples: Sequence[Example]) -> tuple[str, ...]:
+    """For each row its group, or itself where it has none; () when no row has one."""
+    if not any(example.group for example in examples):
+        return ()
+    return tuple(f"group {example.group}" if example.group else f"row {example.id}" for example in examples)
+
+
+def _family_notes(clusters: Sequence[str], comparisons: Sequence[Comparison]) -> list[str]:
+    notes, count = [], len(set(clusters))
+    if count < len(clusters):
+        notes.append(
+            f"Rows of one group hang together: intervals and tests are over {count} groups, not {len(clusters)} rows."
+        )
+    if len({found.metric for found in comparisons}) > 1:
+        notes.append("P-values and verdicts of metrics that do not decide are corrected for their number (Holm).")
     return notes
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tunesmith.core.artifacts import Comparison, DatasetCard, ItemResult, Report, RunRecord
 from tunesmith.core.records import Finding
-from tunesmith.evaluate import plots, wording
+from tunesmith.evaluate import evidence, plots, wording
 from tunesmith.evaluate.template import TEMPLATE
 from tunesmith.text.page import chip, fill
 
@@ -32,14 +32,14 @@ def to_html(report: Report, run: RunRecord | None = None, dataset: DatasetCard |
     if decisive:
         headline = wording.headline(decisive[0])
         first = decisive[0].sentence.removeprefix(f"{headline}: ")
-        evidence = [first[:1].upper() + first[1:], *(c.sentence for c in decisive[1:])]
+        sentences = [first[:1].upper() + first[1:], *(c.sentence for c in decisive[1:])]
     else:
         headline, _, rest = report.sentence.partition(". ")
-        evidence = [rest] if rest else []
+        sentences = [rest] if rest else []
     sections = {
         "headline": headline,
         "verdict": chip(report.verdict or "no verdict"),
-        "evidence": evidence,
+        "evidence": sentences,
         "created_at": report.created_at.replace("T", " ").replace("+00:00", " UTC"),
         "rows": len(report.items),
         "comparing": len(report.models) > 1,
@@ -58,6 +58,7 @@ def to_html(report: Report, run: RunRecord | None = None, dataset: DatasetCard |
         "report_id": report.report_id,
         **_tables(report),
         **_rows(report),
+        **evidence.sections(report),
     }
     return fill(TEMPLATE, sections)
 
@@ -197,6 +198,7 @@ def _item(report: Report, item: ItemResult, title: str) -> dict[str, Any]:
         voices.append({"name": model.name, "kind": kind, "pieces": pieces, "score": f"{score} · cut" if cut else score})
     return {
         "title": title,
+        "anchor": evidence.anchor(item.example_id),
         "question": _clip(item.prompt),
         "wanted": _clip(_layout(item.reference)),
         "source": item.source,

@@ -47,6 +47,7 @@ TEMPLATE = """{% extends "frame" %}
 <h1>{{ headline }}</h1>
 {% for line in evidence %}<p class="lead">{{ line }}</p>{% endfor %}
 <p class="soft"><b>{{ primary }}</b>: {{ meaning }}.</p>
+{% if standing %}<p class="soft"><b>{{ standing.kind|capitalize }}</b>: {{ standing.reason }}.</p>{% endif %}
 </section>
 
 <section class="cards" aria-label="The numbers that decide">
@@ -78,6 +79,30 @@ right.</p>
 {{ scores("field", fields) }}
 {% endif %}
 
+{% if slices %}
+<h2>Parts of the rows</h2>
+<p class="about">{{ primary }} on each part alone, corrected for the number of parts.</p>
+<div class="sheet"><table>
+<thead><tr><th>part</th><th>rows</th><th>change</th><th>interval of the difference</th><th>verdict</th></tr></thead>
+<tbody>{% for part in slices %}
+<tr><th scope="row">{{ part.name }}{% if many %}<small>{{ part.candidate }}</small>{% endif %}</th>
+<td class="num">{{ part.rows }}</td><td class="num">{{ part.change }}</td><td class="num">{{ part.range }}</td>
+<td>{{ chip(part.verdict) }}</td></tr>
+{% endfor %}</tbody></table></div>
+{% endif %}
+
+{% if gates %}
+<h2>Gates</h2>
+<p class="about">What a model has to answer for besides quality. “Not measured” and “cannot tell” are not a pass.</p>
+<div class="sheet"><table><tbody>{% for gate in gates %}
+<tr><td class="narrow">{{ chip(gate.verdict) }}</td>
+<th scope="row">{{ gate.name }}<small class="wide">{{ gate.sentence }}</small>
+{% for name, value in gate.figures %}<small class="wide num">{{ name }}: {{ value }}</small>
+{% endfor %}{% for note in gate.notes %}<small class="wide">{{ note }}</small>
+{% endfor %}</th></tr>
+{% endfor %}</tbody></table></div>
+{% endif %}
+
 {% if examples %}
 <h2>Examples</h2>
 <p class="about">Chosen by rule, not by hand: rows with a good, a typical and a poor answer of {{ judged }}.
@@ -93,7 +118,7 @@ Marked in red: what the wanted answer does not have, where the two are alike eno
 <div class="sheet">
 {% for item in worst %}
 <details><summary><span class="num">{{ item.score }}</span>{{ item.title }}</summary>
-{{ voices(item) }}</details>
+{{ voices(item) }}<p class="about"><a href="#{{ item.anchor }}">in the list of all rows</a></p></details>
 {% endfor %}</div>
 {% elif ranked %}<p class="about">None: every row has full marks on {{ primary }}.</p>
 {% else %}<p class="about">The rows have no score on {{ primary }} to put them in order.</p>{% endif %}
@@ -132,6 +157,19 @@ class="after"></i>validation</span>{% endif %}</div>{{ run.plot }}</div>
 {% if dataset.more %}<p class="about">{{ dataset.more }}</p>{% endif %}
 {% else %}<p class="about">The checks found nothing to remark.</p>{% endif %}
 {% endif %}
+
+<h2>All rows</h2>
+<details><summary>{{ appendix|length }} rows with every answer{% if left_out %}; {{ left_out }} more are in the JSON of
+this report{% endif %}</summary>
+<div class="sheet"><table>
+<thead><tr><th>row</th><th>question and wanted answer</th>
+{% for name in names %}<th>{{ name }}</th>{% endfor %}</tr></thead>
+<tbody>{% for item in appendix %}
+<tr id="{{ item.anchor }}"><td class="num">{{ item.number }}<small>{{ item.source }}</small></td>
+<td>{{ item.question }}<small>{{ item.wanted }}</small></td>
+{% for voice in item.voices %}<td>{{ voice.answer }}<small class="num">{{ voice.score }}</small></td>
+{% endfor %}</tr>
+{% endfor %}</tbody></table></div></details>
 
 <h2>Facts</h2>
 <div class="sheet"><dl>

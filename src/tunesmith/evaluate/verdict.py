@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,12 +50,26 @@ class _Difference:
 
 
 def judge(
-    models: Sequence[Scored], metrics: Sequence[Metric], config: Config
+    models: Sequence[Scored],
+    metrics: Sequence[Metric],
+    config: Config,
+    primary: str = "",
+    clusters: Sequence[str] = (),
 ) -> tuple[tuple[Summary, ...], tuple[Comparison, ...]]:
-    """Scores of every model, and every other model against the first."""
+    """Scores of every model, and every other model against the first.
+
+    Args:
+        primary: the metric that was chosen to decide; all others are corrected for how many they are (Holm).
+        clusters: for each row what it hangs together with (a customer, a document); rows of one cluster are drawn and
+            swapped together, since they are not evidence of their own. () when each row stands alone.
+    """
+    rows = len(next(iter(models[0].counts.values()), ()))
+    if len(set(clusters)) < len(clusters):
+        models = [replace(model, counts=_gathered(model.counts, clusters)) for model in models]
+        metrics = [replace(metric, binary=False) for metric in metrics]  # no exact test knows of clusters
     resampled = _together([model.counts for model in models], statistics.bootstrap_sums, config)
-    summaries = [_summary(model, m, resampled[i], config) for i, model in enumerate(models) for m in metrics]
-    comparisons = []
+    summaries = [_summary(model, m, resampled[i], config, rows) for i, model in enumerate(models) for m in metrics]
+    comparisons: list[Comparison] = []
     for i, candidate in enumerate(models[1:], start=1):
         differences = {
             name: candidate.counts[name] - rows for name, rows in models[0].counts.items() if name in candidate.counts
@@ -67,8 +81,49 @@ def judge(
                 continue
             before, after = models[0].counts[name], candidate.counts[name]
             pair = _Pair(metric, before, after, resampled[0][name], resampled[i][name], swapped[name])
-            comparisons.append(_compare(models[0], candidate, pair, config))
-    return tuple(summaries), tuple(comparisons)
+            comparisons.append(_compare(models[0], candidate, pair, config, rows))
+    return tuple(summaries), corrected(comparisons, metrics, config, primary)
+
+
+def corrected(
+    comparisons: Sequence[Comparison], metrics: Sequence[Metric], config: Config, spared: str = ""
+) -> tuple[Comparison, ...]:
+    """The comparisons with Holm's p-values, and the verdicts that follow from them; one metric may be ``spared``.
+
+    Each candidate's comparisons are a family of their own.
+    """
+    scales = {metric.name: metric.scale for metric in metrics}
+    result = list(comparisons)
+    for candidate in dict.fromkeys(found.candidate for found in comparisons):
+        family = [
+            (i, found.p_value)
+            for i, found in enumerate(comparisons)
+            if found.candidate == candidate and found.metric != spared and found.p_value is not None
+        ]
+        for (i, _), p_value in zip(family, stats.holm([p for _, p in family]), strict=True):
+            found = comparisons[i].model_copy(update={"p_value": p_value})
+            if p_value >= 1.0 - config.confidence and found.verdict in ("better", "worse"):
+                found = found.model_copy(update={"verdict": "cannot tell"})
+                margin = _margin(scales[found.metric], found.baseline_value or 0.0, config)
+                found = found.model_copy(update={"sentence": wording.sentence(found, margin, config.confidence)})
+            result[i] = found
+    return tuple(result)
+
+
+def _gathered(counts: Mapping[str, Array], clusters: Sequence[str]) -> dict[str, Array]:
+    """Sums of the counts of each cluster, in the order of their first rows."""
+    places = {name: i for i, name in enumerate(dict.fromkeys(clusters))}
+    at = np.array([places[name] for name in clusters])
+    gathered = {}
+    for name, rows in counts.items():
+        sums = np.zeros((len(places), rows.shape[1]))
+        np.add.at(sums, at, rows)
+        gathered[name] = sums
+    return gathered
+
+
+def _margin(scale: float | None, baseline: float, config: Config) -> float:
+    return config.equivalence_margin * (baseline if scale is None else scale)
 
 
 def _together(
@@ -83,7 +138,7 @@ def _together(
     return [{name: next(parts) for name in group} for group in groups]
 
 
-def _summary(model: Scored, metric: Metric, resampled: Mapping[str, Array], config: Config) -> Summary:
+def _summary(model: Scored, metric: Metric, resampled: Mapping[str, Array], config: Config, n: int) -> Summary:
     name = metric.name
     if name not in model.counts:
         return Summary(model=model.name, metric=name, value=None, note=model.missing[name])
@@ -98,15 +153,13 @@ def _summary(model: Scored, metric: Metric, resampled: Mapping[str, Array], conf
         )
         interval = found or _without_spread(metric, value, len(rows), 0.0, config)
     note = model.notes.get(name, "")
-    return Summary(
-        model=model.name, metric=name, value=value, low=interval.low, high=interval.high, n=len(rows), note=note
-    )
+    return Summary(model=model.name, metric=name, value=value, low=interval.low, high=interval.high, n=n, note=note)
 
 
-def _compare(before: Scored, after: Scored, pair: _Pair, config: Config) -> Comparison:
+def _compare(before: Scored, after: Scored, pair: _Pair, config: Config, rows: int) -> Comparison:
     metric, n = pair.metric, len(pair.before)
-    values = [float(metric.value(rows.sum(axis=0))) for rows in (pair.before, pair.after)]
-    margin = config.equivalence_margin * (values[0] if metric.scale is None else metric.scale)
+    values = [float(metric.value(counts.sum(axis=0))) for counts in (pair.before, pair.after)]
+    margin = _margin(metric.scale, values[0], config)
     found = _difference(pair, bool(before.digest) and before.digest == after.digest, config)
     higher = bool(metric.higher_is_better)
     verdict: Verdict = "cannot tell"
@@ -129,7 +182,7 @@ def _compare(before: Scored, after: Scored, pair: _Pair, config: Config) -> Comp
         test=found.test,
         smallest_visible=found.smallest,
         higher_is_better=higher,
-        n=n,
+        n=rows,
         verdict=verdict,
         sentence="",
     )

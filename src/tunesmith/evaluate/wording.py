@@ -7,7 +7,8 @@ from math import ceil, floor, log10
 from typing import Literal
 
 from tunesmith.core.artifacts import Comparison, Report, Summary
-from tunesmith.core.stats import SMALLEST_SAMPLE
+from tunesmith.core.events import Note
+from tunesmith.core.stats import SMALLEST_SAMPLE, smallest_share_difference
 
 # What stands in Comparison.test when there was nothing to test.
 SAME_MODEL = "same model"
@@ -147,6 +148,21 @@ def _evidence(found: Comparison, margin: float, confidence: float) -> str:
     return f"{change}. {doubt}{_power(found)}{more}"
 
 
+def foresight(rows: int, wanted: float, alpha: float) -> Note:
+    """What so many rows can show, said before any model is asked.
+
+    For answers that are right or wrong, with a tenth of the rows changing by chance in both directions together.
+    """
+    visible = smallest_share_difference(rows, 0.1, alpha)
+    if visible is None:
+        return Note(text=f"{rows} rows cannot show any difference: the verdict will be “cannot tell”", level="warning")
+    text = f"{rows} rows can show a difference of about {100 * visible:.1f} points"
+    if visible <= wanted:
+        return Note(text=text)
+    more = f"{text}; {100 * wanted:g} points (minimum_difference) would take more rows, so a smaller true difference "
+    return Note(text=f"{more}will most likely end in “cannot tell”", level="warning")
+
+
 def table(report: Report) -> list[list[str]]:
     """Rows of the before/after table as text, the head first; `verdict_lines` has what was not measured."""
     names = [model.name for model in report.models]
@@ -180,6 +196,10 @@ def verdict_lines(report: Report) -> list[str]:
     lines += [c.sentence for c in report.comparisons if c.metric.startswith(FIELD)]
     for reason, metrics in not_measured(report):
         lines.append(f"Not measured: {', '.join(metrics)}: {reason}.")
+    lines += [f"{part.name}: {found.sentence}" for part in report.slices for found in part.comparisons]
+    lines += [f"Gate {gate.name}: {gate.verdict}. {gate.sentence}" for gate in report.gates]
+    if report.standing is not None:
+        lines.append(f"{report.standing.kind.capitalize()}: {report.standing.reason}.")
     return [*lines, *report.notes]
 
 

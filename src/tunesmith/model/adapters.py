@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from tunesmith.core import store
 from tunesmith.core.artifacts import AdapterCard
 from tunesmith.core.disk import MANIFEST
-from tunesmith.core.errors import AdapterError, CorruptArtifactError
+from tunesmith.core.errors import AdapterError
 from tunesmith.model.adapted import AdaptedLinear
 from tunesmith.model.bottleneck import BottleneckSpec
 from tunesmith.model.device import FOUR_BIT
@@ -29,9 +28,13 @@ from tunesmith.model.ia3 import IA3Spec
 from tunesmith.model.load import Base
 from tunesmith.model.lora import LoRASpec
 from tunesmith.model.resolve import ADAPTER_CONFIG, CARD, source_of, way_to_trained_base
+from tunesmith.model.tensorfile import read_tensors
 from tunesmith.model.virtual import VirtualSpec
 
 CONFIG, WEIGHTS = ADAPTER_CONFIG, "adapter_model.safetensors"
+CONFIG_BYTES = 1024 * 1024
+"""Largest ``adapter_config.json``."""
+
 PREFIX = "base_model.model."
 OTHER_FORWARDS = (
     "alora_invocation_tokens",
@@ -107,9 +110,13 @@ class Adapter:
 
 def adapter_digest(folder: Path) -> str:
     """Identity of an adapter: SHA-256 over its weights file and its configuration."""
+    return _digest({name: store.file_digest(folder / name) for name in (CONFIG, WEIGHTS)})
+
+
+def _digest(files: Mapping[str, str]) -> str:
     digest = hashlib.sha256()
     for name in (CONFIG, WEIGHTS):
-        digest.update(f"{name}:{store.file_digest(folder / name)}\n".encode())
+        digest.update(f"{name}:{files[name]}\n".encode())
     return digest.hexdigest()
 
 
@@ -145,20 +152,40 @@ def read_adapter(folder: Path) -> Adapter:
             )
     if (folder / MANIFEST).is_file():
         store.verify_folder(folder)
-    spec = _spec(folder, json.loads((folder / CONFIG).read_text(encoding="utf-8")))
-    try:
-        tensors = load_file(folder / WEIGHTS)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CorruptArtifactError(
-            f"{WEIGHTS} cannot be read: {error}",
-            where=str(folder / WEIGHTS),
-            rule="the file must be complete safetensors",
-            fix="copy the adapter again or train it again",
-        ) from error
+    return read_files(folder)
+
+
+def read_files(folder: Path) -> Adapter:
+    """`read_adapter` for a folder whose files are known to be those of its manifest; each file is read once.
+
+    Raises:
+        AdapterError, CorruptArtifactError: as there.
+    """
+    content = {name: (folder / name).read_bytes() for name in (CONFIG, WEIGHTS)}
+    digest = _digest({name: hashlib.sha256(data).hexdigest() for name, data in content.items()})
+    spec = _spec(folder, _settings(folder, content[CONFIG]))
+    tensors = read_tensors(folder / WEIGHTS, content[WEIGHTS])
     card_file = folder / CARD
     card = AdapterCard.model_validate_json(card_file.read_bytes()) if card_file.is_file() else None
     weights = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
-    return Adapter(spec, weights, card, adapter_digest(folder), folder)
+    return Adapter(spec, weights, card, digest, folder)
+
+
+def _settings(folder: Path, content: bytes) -> Mapping[str, Any]:
+    try:
+        if len(content) > CONFIG_BYTES:
+            raise ValueError(f"it has {len(content)} bytes, and at most {CONFIG_BYTES} are taken")
+        settings = json.loads(content)
+        if not isinstance(settings, dict):
+            raise ValueError("it is not a JSON object")
+    except (ValueError, RecursionError) as error:
+        raise AdapterError(
+            f"{CONFIG} cannot be read: {error}",
+            where=str(folder / CONFIG),
+            rule="it is a JSON object, written as PEFT writes it",
+            fix="copy the adapter again or train it again",
+        ) from error
+    return settings
 
 
 def _spec(folder: Path, config: Mapping[str, Any]) -> Spec:

@@ -25,30 +25,17 @@ Segments = Sequence[tuple[str, int, int]]
 
 @dataclass
 class AloneCache:
-    """What transformers remembers of each running sequence; sequence i lives in slot i.
+    """What transformers remembers of each running sequence, by the sequence's number.
 
-    A step's tokens stand as: the new prompts, one behind the other, then one token for each older sequence.
+    ``parts``: the tokens of a step, in the order of its row: (number, tokens, whether the sequence begins).
     """
 
     states: dict[int, Any] = field(default_factory=dict)
-    prefill: Layout | None = None
-    prefill_slots: tuple[int, ...] = ()
-    lengths: tuple[int, ...] = ()
-    visible: Tensor | None = None
-    """Not used: a sequence sees nothing but itself."""
+    parts: Sequence[tuple[int, int, bool]] = ()
 
     def attend(self, *_arguments: Any) -> Tensor:
         """Never called: attention is the model's own."""
         raise AssertionError("a model that runs one document at a time attends by itself")
-
-    def move(self, source: int, target: int) -> None:
-        """Put the sequence of slot ``source`` into slot ``target``."""
-        self.states[target] = self.states.pop(source)
-
-    def parts(self) -> list[tuple[int, int]]:
-        """(slot, tokens) in the order of the row."""
-        prompts = self.prefill.lengths if self.prefill is not None else ()
-        return [*zip(self.prefill_slots, prompts, strict=True), *((slot, 1) for slot in range(len(self.lengths)))]
 
 
 @dataclass(frozen=True)
@@ -78,16 +65,15 @@ class Alone:
         cache = layout.cache
         assert cache is None or isinstance(cache, AloneCache)
         assert not any(block.before for block in layout.blocks), "documents that run alone share no beginning"
-        parts = cache.parts() if cache else [(-1, length) for length in layout.lengths]
+        parts = cache.parts if cache else [(-1, length, True) for length in layout.lengths]
         segments, outputs, start = self.router.segments, [], 0
         try:
-            for slot, length in parts:
+            for number, length, new in parts:
                 end = start + length
-                new = cache is not None and slot in cache.prefill_slots
                 if cache is None or self.memory:
                     self.router.segments = _cut(segments, start, end)
                 run = self._whole if cache is None else self._next if self.memory else self._again
-                outputs.append(run(row[:, start:end], cache, slot, new, segments, start))
+                outputs.append(run(row[:, start:end], cache, number, new, segments, start))
                 start = end
         finally:
             self.router.segments = segments
@@ -96,18 +82,20 @@ class Alone:
     def _whole(self, tokens: Tensor, *_unused: Any) -> Tensor:
         return self.body(**_named(tokens), use_cache=False).last_hidden_state[0]
 
-    def _next(self, tokens: Tensor, cache: AloneCache, slot: int, new: bool, *_unused: Any) -> Tensor:
+    def _next(self, tokens: Tensor, cache: AloneCache, number: int, new: bool, *_unused: Any) -> Tensor:
         """What came before is in the state."""
-        before = {} if new else {self.memory: cache.states[slot]}
+        before = {} if new else {self.memory: cache.states[number]}
         output = self.body(**_named(tokens), use_cache=True, **before)
-        cache.states[slot] = getattr(output, self.memory)
+        cache.states[number] = getattr(output, self.memory)
         return output.last_hidden_state[0]
 
-    def _again(self, tokens: Tensor, cache: AloneCache, slot: int, new: bool, segments: Segments, start: int) -> Tensor:
+    def _again(
+        self, tokens: Tensor, cache: AloneCache, number: int, new: bool, segments: Segments, start: int
+    ) -> Tensor:
         """What came before is run again, as embeddings, because virtual tokens have no ids."""
         own = tokens if tokens.is_floating_point() else self.embed(tokens)
-        whole = own if new else torch.cat([cache.states[slot], own], dim=1)
-        cache.states[slot] = whole
+        whole = own if new else torch.cat([cache.states[number], own], dim=1)
+        cache.states[number] = whole
         adapter = [(name, 0, whole.shape[1]) for name, _, _ in _cut(segments, start, start + 1)]
         self.router.segments = adapter
         return self.body(inputs_embeds=whole, use_cache=False).last_hidden_state[0, -tokens.shape[1] :]

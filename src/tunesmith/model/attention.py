@@ -63,9 +63,7 @@ class Extras:
 
 
 class Cache(Protocol):
-    """Keys and values of running sequences; see `tunesmith.model.engine`. ``prefill``: the new documents of a step."""
-
-    prefill: Layout | None
+    """Keys and values of running sequences; see `tunesmith.model.kv`."""
 
     def attend(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int, extras: Extras | None

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from tunesmith.core.errors import DataError
-from tunesmith.core.generation import GenerationRequest
+from tunesmith.core.generation import GenerationRequest, TokenOut
 from tunesmith.core.protocols import Progress, Renderer, TextStream
 from tunesmith.core.records import Completion, Example, FinishReason, Prompt, SamplingParams, Score, digest_of
 from tunesmith.model.attention import plan_layout, positions
@@ -57,9 +57,9 @@ class LocalSampler:
             self.engine.submit(self._request(str(index), tokens, params))
         done = 0
         while not self.engine.idle:
-            for out in self.engine.step():
+            for out in self._step():
                 answer = answers[int(out.request_id)]
-                answer.push(out.token, out.finished)
+                answer.push(out)
                 if answer.stream.stopped and out.finished is None:
                     self.engine.cancel(out.request_id)
                     answer.finish_reason = "stop"
@@ -68,7 +68,16 @@ class LocalSampler:
                     done += 1
                     if progress:
                         progress(done, len(prompts))
+        self.engine.forget()  # whoever comes next may want to train in this memory
         return [answer.completion(len(tokens)) for answer, tokens in zip(answers, ids, strict=True)]
+
+    def _step(self) -> list[TokenOut]:
+        """One step of the engine. Raises what kept one of the requests from being answered; all are dropped then."""
+        outputs, failures = self.engine.step(), self.engine.take_failures()
+        if failures:
+            self.engine.cancel_all()
+            raise failures[0][1]
+        return outputs
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str]:
         """The answer to one prompt, piece by piece as it is made."""
@@ -77,7 +86,7 @@ class LocalSampler:
         stream = self.renderer.stream(params.stop)
         try:
             while not self.engine.idle and not stream.stopped:
-                for out in self.engine.step():
+                for out in self._step():
                     yield stream.push(out.token) if out.finished != "stop" else ""
         finally:
             self.engine.cancel("stream")
@@ -104,7 +113,8 @@ class LocalSampler:
                 tokens += len(rows[end][1])
                 end += 1
             spans = [(ids, first) for _, ids, first in rows[start:end]]
-            values = answer_logprobs(self.engine.base, spans, self.adapter)
+            with self.engine.using(self.adapter) as key:
+                values = answer_logprobs(self.engine.base, spans, key)
             for (number, _, _), part in zip(rows[start:end], values, strict=True):
                 found[number] += part
             start = end
@@ -156,16 +166,18 @@ class _Answer:
         self.stream, self.start = stream, start
         self.text = ""
         self.tokens: list[int] = []
+        self.logprobs: list[float] = []
         self.finish_reason: FinishReason | None = None
         self.seconds = 0.0
 
-    def push(self, token: int, finished: FinishReason | None) -> None:
-        self.tokens.append(token)
-        if finished != "stop":
-            self.text += self.stream.push(token)
-        if finished:
+    def push(self, out: TokenOut) -> None:
+        self.tokens.append(out.token)
+        self.logprobs.append(out.logprob)
+        if out.finished != "stop":
+            self.text += self.stream.push(out.token)
+        if out.finished:
             self.text += self.stream.finish()
-            self.finish_reason = finished
+            self.finish_reason = out.finished
 
     def completion(self, prompt_tokens: int) -> Completion:
         assert self.finish_reason is not None
@@ -175,5 +187,6 @@ class _Answer:
             prompt_tokens=prompt_tokens,
             completion_tokens=len(self.tokens),
             token_ids=tuple(self.tokens),
+            logprobs=tuple(self.logprobs),
             seconds=self.seconds,
         )

@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from tunesmith.core.errors import ConfigError
-from tunesmith.model.attention import Extras, Layout, packed_attention, plan_layout, positions
+from tunesmith.model.attention import Layout, plan_layout
+from tunesmith.model.kv import record
 from tunesmith.model.router import Router, Virtual
 
 if TYPE_CHECKING:
@@ -46,17 +47,16 @@ def forward_with_virtual(
     parts = router.virtual_parts(tokens.shape[1])
     shift = torch.cat([torch.full((end - start,), found.count if found else 0) for found, start, end in parts])
     position_ids = position_ids + shift.to(position_ids.device)
-    documents = layout.cache.prefill if layout.cache is not None else layout
-    before = _before_each(parts, documents.lengths if documents else ())
+    before = _before_each(parts, layout.lengths)
     if any(found.embeddings is not None for found in before if found):
         return _behind_prompts(body, embed, router, tokens, position_ids, layout, before)
     if any(before):
-        layout = _placed(layout, replace(documents, prefixes=tuple(before)))  # type: ignore[type-var]
+        layout = replace(layout, prefixes=tuple(before))
     return body(layout=layout, position_ids=position_ids, input_ids=tokens)
 
 
 def _before_each(parts: Sequence[tuple[Virtual | None, int, int]], lengths: Sequence[int]) -> list[Virtual | None]:
-    """The virtual tokens before each document; documents stand first in the row, in order."""
+    """The virtual tokens before each document."""
     found, at, part = [], 0, 0
     for length in lengths:
         while at >= parts[part][2]:
@@ -64,14 +64,6 @@ def _before_each(parts: Sequence[tuple[Virtual | None, int, int]], lengths: Sequ
         found.append(parts[part][0])
         at += length
     return found
-
-
-def _placed(layout: Layout, documents: Layout) -> Layout:
-    """The layout with new documents: in the cache where there is one, else in itself."""
-    if layout.cache is None:
-        return documents
-    layout.cache.prefill = documents
-    return layout
 
 
 def _behind_prompts(
@@ -85,10 +77,8 @@ def _behind_prompts(
 ) -> Tensor:
     """Put the trained embeddings into the row, run it, and take the documents' own rows out again."""
     own = embed(tokens)[0]
-    documents = layout.cache.prefill if layout.cache is not None else layout
-    assert documents is not None
     pieces, places, real, lengths, at, row = [], [], [], [], 0, 0
-    for found, length in zip(before, documents.lengths, strict=True):
+    for found, length in zip(before, layout.lengths, strict=True):
         trained = found.embeddings if found else None
         count = 0 if trained is None else trained.shape[0]
         if trained is not None:
@@ -99,17 +89,13 @@ def _behind_prompts(
         real.append(torch.arange(row + count, row + count + length, device=tokens.device))
         lengths.append(count + length)
         at, row = at + length, row + count + length
-    rest = tokens.shape[1] - at
-    pieces.append(own[at:])
-    places.append(position_ids[0, at:])
-    real.append(torch.arange(row, row + rest, device=tokens.device))
     wider = plan_layout(lengths, tokens.device)
     prefixes = tuple(None if found and found.embeddings is not None else found for found in before)
     segments = router.segments
     try:
-        router.segments = _widened(router, documents.lengths, lengths)
+        router.segments = [] if router.training is not None else _widened(router, layout.lengths, lengths)
         hidden = body(
-            layout=_placed(layout, replace(wider, prefixes=prefixes if any(prefixes) else ())),
+            layout=replace(wider, prefixes=prefixes if any(prefixes) else ()),
             position_ids=torch.cat(places)[None],
             inputs_embeds=torch.cat(pieces)[None],
         )
@@ -120,13 +106,14 @@ def _behind_prompts(
 
 def _widened(router: Router, lengths: Sequence[int], wider: Sequence[int]) -> list[tuple[str, int, int]]:
     """The router's segments over a row in which documents grew from ``lengths`` to ``wider``."""
+    if router.training is not None:
+        return list(router.segments)  # of the last answers: they mean nothing while one adapter trains
     ends = {0: 0}
     at = total = 0
     for length, wide in zip(lengths, wider, strict=True):
         at, total = at + length, total + wide
         ends[at] = total
-    extra = total - at
-    return [(name, ends.get(start, start + extra), ends.get(end, end + extra)) for name, start, end in router.segments]
+    return [(name, ends[start], ends[end]) for name, start, end in router.segments]
 
 
 @dataclass(frozen=True)
@@ -157,9 +144,7 @@ class VirtualSpec:
             if self.kind == "prompt":
                 embed = base.model.get_input_embeddings()  # type: ignore[operator]
                 return {WEIGHTS: embed(tokens)[0].float().cpu()}
-            seen = _Recorder(plan_layout([self.count], base.device))
-            layout = Layout((), (), torch.empty(0, dtype=torch.int64), cache=seen)
-            base.hidden(tokens, positions([self.count], base.device), layout)
+            seen = record(base, tokens)
         parts = [x for pair in zip(seen.keys, seen.values, strict=True) for x in pair]
         if len({part.shape for part in parts}) > 1:
             raise ConfigError(
@@ -236,21 +221,3 @@ def _shape(base: Base) -> tuple[int, int, int]:
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return int(config.num_hidden_layers), int(heads), int(size)
-
-
-class _Recorder:
-    """Stands in for a cache, and keeps the keys and values (n, K, D) of each layer of one document."""
-
-    def __init__(self, prefill: Layout) -> None:
-        self.prefill: Layout | None = prefill
-        self.keys: list[Tensor] = []
-        self.values: list[Tensor] = []
-
-    def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int, extras: Extras | None
-    ) -> Tensor:
-        """Plain attention within the document."""
-        assert self.prefill is not None
-        self.keys.append(key)
-        self.values.append(value)
-        return packed_attention(self.prefill, layer, query, key, value, scaling, window, extras)

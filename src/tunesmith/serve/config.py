@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,14 @@ class Config(Record):
     max_pending_requests: int = Field(
         default=64, ge=1, description="Answers that may run or wait at the same time; one more gets status 429."
     )
+    max_pending_per_tenant: int | None = Field(
+        default=None, ge=1, description="The same for each tenant by itself; not set: no tenant has a limit of its own."
+    )
+    max_running_requests: int = Field(
+        default=32,
+        ge=1,
+        description="Answers that the engine works on at a time; more wait, each tenant in turn.",
+    )
     max_choices: int = Field(
         default=16,
         ge=1,
@@ -31,6 +39,30 @@ class Config(Record):
     )
     max_body_bytes: int = Field(
         default=4 * 1024 * 1024, ge=1024, description="Largest request body, in bytes; a larger one gets status 413."
+    )
+    max_upload_bytes: int = Field(
+        default=512 * 1024 * 1024, ge=1024, description="Largest file that may be uploaded, in bytes."
+    )
+    max_schema_bytes: int = Field(
+        default=64 * 1024, ge=256, description="Largest JSON schema (of an answer, or of all tools together), in bytes."
+    )
+    weights: Literal["auto", "plain", "packed", "int8"] = Field(
+        default="auto",
+        description="How the base's weights lie in memory: plain; packed, a second copy that is multiplied faster, "
+        "with the same results; int8, half of what is read for each token, with results that differ a little. auto "
+        "packs where a quarter of the free memory is enough.",
+    )
+    max_resident_adapters: int = Field(
+        default=64, ge=1, description="Adapters in memory at a time; others are loaded when a request names them."
+    )
+    cache_mib: int | None = Field(
+        default=None,
+        ge=1,
+        description="Memory for keys and values of requests and of known beginnings, in MiB; not set: a quarter of "
+        "what is free.",
+    )
+    price_per_hour: float | None = Field(
+        default=None, ge=0.0, description="What an hour of this machine costs; requests are logged with their share."
     )
     shutdown_seconds: float = Field(
         default=10.0, ge=0.0, le=3600.0, description="How long running answers may go on after a stop signal."

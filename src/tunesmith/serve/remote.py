@@ -7,6 +7,7 @@ Questions leave this process only for an address that the user wrote down, and w
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import re
 import time
@@ -68,17 +69,8 @@ class Remote:
         return answers
 
     def score(self, examples: Sequence[Example], progress: Progress | None = None) -> list[Score]:
-        """Never: an endpoint does not say how likely a given answer is.
-
-        Raises:
-            InputError: always.
-        """
-        raise InputError(
-            f"{self.name} cannot score given answers",
-            where=self.name,
-            rule="perplexity needs the log-probabilities of given answers, which this API does not have",
-            fix="use metrics of the answers themselves, or a model on this machine",
-        )
+        """No log-probabilities for any row: an endpoint does not say how likely a given answer is."""
+        return [Score(example_id=example.id, logprobs=()) for example in examples]
 
     def _ask(self, prompt: Prompt, params: SamplingParams) -> Completion:
         import openai
@@ -86,6 +78,7 @@ class Remote:
         options: dict[str, Any] = {"stop": list(params.stop)} if params.stop else {}
         options |= {"tools": list(prompt.tools)} if prompt.tools else {}
         options |= {"seed": params.seed} if params.seed is not None else {}
+        options |= _wishes(params)
         began = time.monotonic()
         try:
             answer = self._client.chat.completions.create(
@@ -131,7 +124,7 @@ def open_remote(name: str) -> Remote:
             rule="the form is MODEL@http://host:port/v1",
             fix="for example support-bot@http://127.0.0.1:8000/v1",
         )
-    if offline() and not _is_private(found["url"]):
+    if offline() and not is_private(found["url"]):
         raise OfflineError(
             f"{found['url']} is outside this network",
             where=name,
@@ -144,7 +137,7 @@ def open_remote(name: str) -> Remote:
     return Remote(found["model"], found["url"], OpenAI(base_url=found["url"], api_key=key, max_retries=3, timeout=600))
 
 
-def _is_private(url: str) -> bool:
+def is_private(url: str) -> bool:
     """Whether an address is of this machine or a private network, judged without asking any name server."""
     host = urlsplit(url).hostname or ""
     if host == "localhost" or host.endswith((".local", ".internal", ".lan")):
@@ -153,6 +146,33 @@ def _is_private(url: str) -> bool:
         return ipaddress.ip_address(host).is_private
     except ValueError:
         return False
+
+
+def _wishes(params: SamplingParams) -> dict[str, Any]:
+    """What the answer is to be like, in OpenAI's words.
+
+    Raises:
+        InputError: a grammar that this API cannot express.
+    """
+    wishes: dict[str, Any] = {}
+    if params.presence_penalty or params.frequency_penalty:
+        wishes |= {"presence_penalty": params.presence_penalty, "frequency_penalty": params.frequency_penalty}
+    if params.logit_bias:
+        wishes["logit_bias"] = {str(token): bias for token, bias in params.logit_bias.items()}
+    if params.grammar is None:
+        return wishes
+    kind = params.grammar.kind
+    if kind == "json_object":
+        return {**wishes, "response_format": {"type": "json_object"}}
+    if kind == "json_schema":
+        wanted = {"name": "answer", "strict": True, "schema": json.loads(params.grammar.source)}
+        return {**wishes, "response_format": {"type": "json_schema", "json_schema": wanted}}
+    raise InputError(
+        f"an endpoint cannot be asked for answers of the form {kind!r}",
+        where="grammar",
+        rule="OpenAI's API knows json_object and json_schema",
+        fix="use a model on this machine, or a JSON schema",
+    )
 
 
 def turn(message: Message) -> dict[str, Any]:

@@ -7,53 +7,23 @@ does it, and loaded when a server starts.
 from __future__ import annotations
 
 import errno
-import os
-import secrets
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from tunesmith.core.errors import InputError, TunesmithError
 from tunesmith.serve.gateway import Gateway
+from tunesmith.serve.keys import ApiKey, Keyring, api_key
 
 if TYPE_CHECKING:
     import uvicorn
 
-KEY_VARIABLE = "TUNESMITH_API_KEY"
 WEB_APP = "tunesmith.web.app:create_app"
-"""Where the application is made: called with (gateway, api_key), gives an ASGI application."""
-
-
-@dataclass(frozen=True)
-class ApiKey:
-    """The key that clients send. ``made``: it was just made, and has to be shown once."""
-
-    value: str
-    made: bool
-
-
-def api_key(environment: Mapping[str, str] | None = None) -> ApiKey:
-    """The key in ``TUNESMITH_API_KEY``, else a fresh random one.
-
-    Raises:
-        InputError: the variable holds something that cannot travel in an HTTP header.
-    """
-    value = (os.environ if environment is None else environment).get(KEY_VARIABLE)
-    if value is None:
-        return ApiKey("sk-" + secrets.token_urlsafe(32), made=True)
-    if not value or not value.isascii() or not value.isprintable() or " " in value:
-        raise InputError(
-            "the API key is empty or has characters that an HTTP header cannot carry",
-            where=KEY_VARIABLE,
-            rule="a key is printable ASCII without spaces",
-            fix=f"set another {KEY_VARIABLE}, or unset it to have one made",
-        )
-    return ApiKey(value, made=False)
+"""Where the application is made: called with (gateway, keyring), gives an ASGI application."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -157,15 +127,23 @@ class Server:
 
 
 def start_server(
-    gateway: Gateway, *, sock: socket.socket | None = None, key: ApiKey | None = None, app: str = WEB_APP
+    gateway: Gateway,
+    *,
+    sock: socket.socket | None = None,
+    key: ApiKey | None = None,
+    keyring: Keyring | None = None,
+    app: str = WEB_APP,
+    beside: Sequence[object] = (),
 ) -> Server:
     """Serve ``gateway`` over HTTP in a background thread; back when it answers. The server owns gateway and socket.
 
     Args:
         gateway: not started yet; its config names host and port.
         sock: from `bind`, when the port was taken earlier; else it is taken now.
-        key: what clients must send; else `api_key`.
+        key: the owner's key; else `api_key`.
+        keyring: all keys that are accepted; else that one only.
         app: import string of the function that makes the application.
+        beside: what else it is called with: services of layers above this one.
 
     Raises:
         InputError: busy port, unusable key.
@@ -176,7 +154,7 @@ def start_server(
     key = key or api_key()
     sock = sock or bind(gateway.config.host, gateway.config.port)
     settings = uvicorn.Config(
-        import_from_string(app)(gateway, key.value),
+        import_from_string(app)(gateway, keyring or Keyring(key.value), *beside),
         http="h11",
         ws="none",
         loop="asyncio",
@@ -198,19 +176,21 @@ def run(
     *,
     sock: socket.socket | None = None,
     key: ApiKey | None = None,
+    keyring: Keyring | None = None,
+    beside: Sequence[object] = (),
     on_ready: Callable[[Server], None] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then shut down gracefully; a second signal cuts running answers off.
 
     Args:
-        gateway, sock, key: as for `start_server`.
+        gateway, sock, key, keyring, beside: as for `start_server`.
         on_ready: called once requests are answered, to show address and key.
 
     Raises:
         InputError: busy port, unusable key. TunesmithError: the HTTP server broke.
     """
     with _signals() as received:
-        server = start_server(gateway, sock=sock, key=key)
+        server = start_server(gateway, sock=sock, key=key, keyring=keyring, beside=beside)
         try:
             if on_ready:
                 on_ready(server)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal, final
 
 from tunesmith.core.errors import ConfigError, DataError, InputError, ModelError
-from tunesmith.core.records import Document, Example, Message, Span, TokenizedExample, digest_of
+from tunesmith.core.records import Document, Example, Message, Span, TextPart, TokenizedExample, ToolCall, digest_of
 from tunesmith.text.conversation import (
     View,
     control_pattern,
@@ -33,6 +33,7 @@ from tunesmith.text.sandbox import RESERVED, ChatTemplate
 from tunesmith.text.sources import end_of_text, eos_ids, find_templates
 from tunesmith.text.stream import Piece, Stream, pieces
 from tunesmith.text.tokenizer import Tokenizer
+from tunesmith.text.toolcalls import PROBE_TOOLS, ToolFormat, read_format
 
 RULES = 1
 """Version of the rules that turn rendered text into ids. A change that alters ids or weights raises it."""
@@ -145,6 +146,21 @@ class TemplateRenderer:
         """Number of ids that the tokenizer can give, added tokens included."""
         return self.tokenizer.vocab_size
 
+    @cached_property
+    def tool_format(self) -> ToolFormat:
+        """How the template writes tool calls.
+
+        Raises:
+            InputError: it has no place for tools, or writes calls in a form that cannot be read back.
+        """
+        return read_format(self._written_calls, self.tokenizer.control)
+
+    def _written_calls(self, calls: Sequence[ToolCall]) -> str:
+        asked = Message(role="user", content=(TextPart(text="Hello"),))
+        talk = self._talk([asked, Message(role="assistant", tool_calls=tuple(calls))], PROBE_TOOLS)
+        turn = self._turn(talk, 1)
+        return turn.answer.removesuffix(self.tokenizer.decode(turn.ids[-1:], skip_special=False))
+
     def prompt(self, messages: Sequence[Message], tools: Sequence[object] = ()) -> tuple[int, ...]:
         """Ids of a conversation that is to be answered, up to where the answer begins.
 
@@ -186,6 +202,10 @@ class TemplateRenderer:
     def stream(self, stop: Sequence[str] = ()) -> Stream:
         """A fresh stream for one answer; the stop strings themselves are never given out."""
         return Stream(self.tokenizer, stop)
+
+    def token_bytes(self, token: int) -> bytes:
+        """What a token stands for in a text; of a control token, its spelling."""
+        return self.tokenizer.token_bytes(token)
 
     def pieces(self, row: TokenizedExample) -> list[Piece]:
         """The row token by token: text (control tokens included) and whether it is trained."""

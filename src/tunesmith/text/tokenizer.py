@@ -27,6 +27,16 @@ _ANCHORS = ("\n", ".", ":", "]", "|")
 """Texts to put before a piece that continues other text; the first that does not merge with the piece is taken."""
 
 
+def _byte_characters() -> dict[str, int]:
+    """GPT-2's visible character → byte: printable Latin-1 stands for itself, the rest for 256, 257, …"""
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    return {chr(byte): byte for byte in shown} | {chr(256 + i): byte for i, byte in enumerate(hidden)}
+
+
+_BYTE_OF = _byte_characters()
+
+
 class Encoding(NamedTuple):
     """Token ids and, for each, the half-open range of characters that it covers."""
 
@@ -168,6 +178,24 @@ class Tokenizer:
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         """Text of ids. Bytes that are not UTF-8 come out as U+FFFD."""
         return self._backend.decode(list(ids), skip_special_tokens=skip_special)
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token stands for, which may be a part of a character; of an added token, its spelling."""
+        text = self._backend.id_to_token(token)
+        if text is None:
+            return b""
+        if text in self.added:
+            return text.encode()
+        if token in self.byte_ids:
+            return bytes([int(text[3:5], 16)])
+        if self._byte_level:
+            return bytes(_BYTE_OF[char] for char in text if char in _BYTE_OF)
+        return text.replace("\u2581", " ").encode()
+
+    @cached_property
+    def _byte_level(self) -> bool:
+        """Whether the vocabulary spells bytes as GPT-2's does, one visible character each."""
+        return '"ByteLevel"' in json.dumps(json.loads(self._source).get("decoder"))
 
     def _special_id(self, name: str) -> int | None:
         token = self.special.get(name)

@@ -135,6 +135,10 @@ class LoopConfig(Record):
         description="Validation rows that are answered and graded at every validation; 0: none. "
         "auto: up to 32, as many as a tenth of the training time allows.",
     )
+    keep_adapters: bool = Field(
+        default=False,
+        description="Also keep the weights of every validation, as an adapter of its own in steps/ of the run.",
+    )
     report_to: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
         default=(), description="Also send the run's events to these, each an optional package; all write locally."
     )

@@ -7,12 +7,13 @@ from pathlib import Path
 from tunesmith.core import store
 from tunesmith.core.errors import InputError
 
-ADAPTER, MODEL = "adapter", "model"
+ADAPTER, MODEL, STEPS = "adapter", "model", "steps"
 RECORD = "run.json"
 _ALL = (
     "checkpoints",
     RECORD,
     "last",
+    STEPS,
     "report.html",
     "report.json",
     "events.jsonl",

@@ -32,7 +32,7 @@ from tunesmith.train.loop import Loss, Plan, State, make_optimiser, train, valid
 from tunesmith.train.optimiser import Optimiser
 from tunesmith.train.options import options_of
 from tunesmith.train.order import Order, Part
-from tunesmith.train.output import RECORD, prepare_output, refuse_finished, weights_folder
+from tunesmith.train.output import RECORD, STEPS, prepare_output, refuse_finished, weights_folder
 from tunesmith.train.sft import loss as sft_loss
 from tunesmith.train.signals import stop_requests
 
@@ -342,6 +342,9 @@ def _take(run_: _Run, event: Step | Validated | Noticed) -> None:
     if isinstance(event, Validated):
         if event.best:
             run_.best = run_.trainable.master.clone()
+        if context.loop.keep_adapters:
+            kept = _write(run_, f"{STEPS}/step-{state.step:06d}")
+            _tell(context, Saved(step=state.step, path=str(kept), what="step"))
         _save_checkpoint(run_)
         _start_first_reload(run_)
 
@@ -373,7 +376,7 @@ def _start_first_reload(run_: _Run) -> None:
         run_.evidence.saved = True
         folder = _write(run_, "last")
         if ranks.first():
-            run_.evidence.reload = verify.Reload("reload, first save", folder, run_.context.base, 1)
+            run_.evidence.reload = verify.Reload("reload, first save", folder, run_.context.base, 1, True)
 
 
 def _write(run_: _Run, name: str) -> Path:

@@ -12,7 +12,8 @@ from fastapi.requests import Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from tunesmith.core.errors import InputError, TunesmithError
+from tunesmith.core.errors import InputError, StorageError, TunesmithError
+from tunesmith.jobs import JobError
 from tunesmith.serve import RequestError
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,11 @@ def describe(error: Exception) -> tuple[int, dict[str, object], dict[str, str]]:
     if isinstance(error, RequestError):
         headers = {"retry-after": str(error.retry_after)} if error.retry_after else {}
         return error.status, error_body(error.status, _text(error), code=error.reason, param=error.param), headers
+    if isinstance(error, JobError):
+        return error.status, error_body(error.status, _text(error), code=error.code, param=error.param), {}
+    if isinstance(error, StorageError):
+        body = error_body(507, "The server has no room to do this. Nothing was kept.", code="no_room")
+        return 507, body, {"x-should-retry": "false"}
     if isinstance(error, InputError):
         return 400, error_body(400, _text(error), code="invalid_value"), {}
     return 500, error_body(500, "The server failed to answer this request.", code="internal_error"), {}

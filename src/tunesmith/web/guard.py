@@ -1,12 +1,10 @@
-"""The outermost layer: request id, key, body size, and a last net for what nothing else caught.
+"""The outermost layer: request id, key and scope, body size, and a last net for what nothing else caught.
 
 Written on ASGI itself, since the framework's own middleware classes hide from a streaming answer that the client left.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 import secrets
 
@@ -15,12 +13,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tunesmith.serve import Keyring
+from tunesmith.web.access import OPEN, RULES, scope_of
 from tunesmith.web.envelope import describe, error_body, json_response
 
 log = logging.getLogger(__name__)
 
-OPEN_PATHS = frozenset({"/health"})
-"""Everything else needs the key, routes that do not exist included."""
+UPLOADS = ("/v1/files", "/v1/uploads")
 
 
 class Guard:
@@ -28,13 +27,14 @@ class Guard:
 
     Args:
         app: what is guarded.
-        api_key: the key that requests have to carry; only its digest is kept.
+        keyring: the keys that requests may carry.
         max_body_bytes: largest request body.
+        max_upload_bytes: largest file.
     """
 
-    def __init__(self, app: ASGIApp, api_key: str, max_body_bytes: int) -> None:
-        self._app, self._max_body_bytes = app, max_body_bytes
-        self._digest = _digest(api_key)
+    def __init__(self, app: ASGIApp, keyring: Keyring, max_body_bytes: int, max_upload_bytes: int) -> None:
+        self._app, self._keyring = app, keyring
+        self._max_body_bytes, self._max_upload_bytes = max_body_bytes, max_upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -56,7 +56,7 @@ class Guard:
             await refusal(scope, receive, tagged)
             return
         try:
-            await self._app(scope, self._limited(receive), tagged)
+            await self._app(scope, self._limited(receive, self._limit(scope)), tagged)
         except Exception as error:
             log.exception("request %s failed", request_id)
             if started:
@@ -66,20 +66,27 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
-        if scope["path"] not in OPEN_PATHS and not self._knows(headers.get("authorization", "")):
-            message = "The API key is missing or wrong. Send it as 'Authorization: Bearer KEY'."
-            return json_response(error_body(401, message, code="invalid_api_key"), 401, {"www-authenticate": "Bearer"})
-        declared = headers.get("content-length", "0")
-        if declared.isdecimal() and int(declared) > self._max_body_bytes:
-            return json_response(error_body(413, self._too_large(), code="request_too_large"), 413)
+        path, method = scope["path"], scope["method"]
+        if RULES.get(path) != OPEN:
+            principal = self._keyring.principal(_bearer(headers.get("authorization", "")))
+            if principal is None:
+                message = "The API key is missing or wrong. Send it as 'Authorization: Bearer KEY'."
+                body = error_body(401, message, code="invalid_api_key")
+                return json_response(body, 401, {"www-authenticate": "Bearer"})
+            needed = scope_of(method, path)
+            if needed not in (None, OPEN) and not principal.may(str(needed)):
+                message = f"This key may not do that: it needs the scope '{needed}'."
+                return json_response(error_body(403, message, code="insufficient_scope"), 403)
+            scope["tunesmith.principal"] = principal
+        declared, limit = headers.get("content-length", "0"), self._limit(scope)
+        if declared.isdecimal() and int(declared) > limit:
+            return json_response(error_body(413, _too_large(limit), code="request_too_large"), 413)
         return None
 
-    def _knows(self, authorization: str) -> bool:
-        scheme, _, key = authorization.partition(" ")
-        # Digests have equal length, so the comparison takes the same time whatever was sent.
-        return hmac.compare_digest(_digest(key.strip()), self._digest) and scheme.lower() == "bearer"
+    def _limit(self, scope: Scope) -> int:
+        return self._max_upload_bytes if scope["path"].startswith(UPLOADS) else self._max_body_bytes
 
-    def _limited(self, receive: Receive) -> Receive:
+    def _limited(self, receive: Receive, limit: int) -> Receive:
         """``receive`` that counts, for bodies that do not declare their length."""
         total = 0
 
@@ -87,15 +94,17 @@ class Guard:
             nonlocal total
             message = await receive()
             total += len(message.get("body", b""))
-            if total > self._max_body_bytes:
-                raise HTTPException(413, self._too_large())
+            if total > limit:
+                raise HTTPException(413, _too_large(limit))
             return message
 
         return counted
 
-    def _too_large(self) -> str:
-        return f"The request body is larger than {self._max_body_bytes} bytes (max_body_bytes)."
+
+def _bearer(authorization: str) -> str:
+    scheme, _, key = authorization.partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
 
 
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+def _too_large(limit: int) -> str:
+    return f"The request body is larger than {limit} bytes (max_body_bytes)."

@@ -1,172 +1,34 @@
-"""Request bodies. A field is honoured, or it is bookkeeping that changes no answer, or it is refused by name.
-
-Three tables say so for the fields of OpenAI's requests that have no meaning here; a null always means “not given”.
-"""
+"""Request bodies: each field is honoured, bookkeeping, or refused by name (tables in `tunesmith.web.fields`)."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
-from tunesmith.core.records import Message, Role, TextPart, ToolCall
-from tunesmith.serve import Options
-
-BOOKKEEPING = frozenset(
-    {
-        "metadata",
-        "prompt_cache_key",
-        "prompt_cache_options",
-        "prompt_cache_retention",
-        "safety_identifier",
-        "service_tier",
-        "user",
-    }
+from tunesmith.core.records import Grammar, Message, TextPart, ToolCall
+from tunesmith.serve import Options, ToolUse
+from tunesmith.web.fields import (
+    NEUTRAL_CHAT,
+    NEUTRAL_COMPLETION,
+    NEUTRAL_MESSAGE,
+    SERVED_ROLES,
+    STRICT,
+    Penalty,
+    Seed,
+    StopString,
+    Who,
+    biases,
+    half_character,
+    one_or_more,
+    parts,
+    prompt_list,
+    settle,
 )
-"""Accepted and ignored: they change who pays, caches or is counted, never the answer."""
-
-NEUTRAL_CHAT: Mapping[str, tuple[object, ...]] = {
-    "audio": (),
-    "frequency_penalty": (0,),
-    "function_call": ("none", "auto"),
-    "functions": ([],),
-    "logit_bias": ({},),
-    "logprobs": (False,),
-    "modalities": (["text"],),
-    "moderation": (),
-    "parallel_tool_calls": (True,),
-    "prediction": (),
-    "presence_penalty": (0,),
-    "reasoning_effort": (),
-    "response_format": ({"type": "text"},),
-    "store": (False,),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
-    "top_logprobs": (0,),
-    "verbosity": ("medium",),
-    "web_search_options": (),
-}
-"""Fields of a chat request that are not served → the values that ask for nothing."""
-
-NEUTRAL_COMPLETION: Mapping[str, tuple[object, ...]] = {
-    "best_of": (1,),
-    "echo": (False,),
-    "frequency_penalty": (0,),
-    "logit_bias": ({},),
-    "logprobs": (),
-    "presence_penalty": (0,),
-    "suffix": ("",),
-}
-"""The same for a completion request."""
-
-NEUTRAL_MESSAGE: Mapping[str, tuple[object, ...]] = {
-    "annotations": ([],),
-    "audio": (),
-    "function_call": (),
-    "name": (),
-    "refusal": (),
-}
-"""The same for a message, with what a client sends back when it appends an answer to the conversation."""
-
-SERVED_ROLES: Mapping[str, Role] = {
-    "assistant": "assistant",
-    "developer": "system",
-    "system": "system",
-    "tool": "tool",
-    "user": "user",
-}
-Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-StopString = Annotated[str, Field(min_length=1, max_length=256)]
-
-
-def _unsupported(param: str, why: str) -> PydanticCustomError:
-    # Double braces: the message is a template of pydantic's.
-    return PydanticCustomError("unsupported_parameter", why, {"param": param})
-
-
-def settle(body: object, neutral: Mapping[str, tuple[object, ...]], known: Mapping[str, object]) -> object:
-    """The body without nulls, bookkeeping and fields that ask for nothing.
-
-    Raises:
-        PydanticCustomError: a field that asks for something that is not served.
-    """
-    if not isinstance(body, dict):
-        return body
-    kept = {}
-    for name, value in body.items():
-        if name in neutral:
-            if value is not None and not any(_same(value, allowed) for allowed in neutral[name]):
-                raise _unsupported(name, "is not supported by this server; leave it out")
-        elif name not in BOOKKEEPING and not (value is None and name in known):
-            kept[name] = value
-    return kept
-
-
-def _same(value: object, allowed: object) -> bool:
-    return isinstance(value, bool) == isinstance(allowed, bool) and value == allowed
-
-
-def _one_or_more(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-def _parts(value: object) -> object:
-    """Content as a list of text parts; a part of another kind is refused by its name."""
-    if isinstance(value, str):
-        return [{"type": "text", "text": value}]
-    for part in value if isinstance(value, list) else ():
-        kind = part.get("type") if isinstance(part, dict) else "text"
-        if kind != "text":
-            raise PydanticCustomError(
-                "unsupported_parameter", "has a part that is not text; this server reads text only"
-            )
-    return value
-
-
-def _prompts(value: object) -> tuple[str | tuple[int, ...], ...]:
-    """OpenAI's four shapes of a prompt, as a tuple of texts or token ids."""
-    given = value if isinstance(value, list) and not _are_ids(value) else [value]
-    prompts: list[str | tuple[int, ...]] = []
-    for prompt in given:
-        if isinstance(prompt, str):
-            prompts.append(prompt)
-        elif isinstance(prompt, list) and prompt and _are_ids(prompt):
-            prompts.append(tuple(prompt))
-        else:
-            break
-    if not prompts or len(prompts) < len(given):
-        raise PydanticCustomError(
-            "prompt_type", "it has to be a string, a list of strings, a list of token ids, or a list of such lists"
-        )
-    return tuple(prompts)
-
-
-def _half_character(value: object, path: str = "") -> str | None:
-    """Where a string has half of a surrogate pair, which JSON can say and no tokenizer can read."""
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return path
-        return None
-    steps: Iterable[tuple[str, object]] = ()
-    if isinstance(value, list):
-        steps = ((f"{path}[{index}]", item) for index, item in enumerate(value))
-    elif isinstance(value, dict):
-        both = ((name, part) for name, item in value.items() for part in (name, item))
-        steps = ((f"{path}.{name}" if path else name, part) for name, part in both)
-    return next((found for step, item in steps if (found := _half_character(item, step)) is not None), None)
-
-
-def _are_ids(value: list[object]) -> bool:
-    return bool(value) and all(isinstance(item, int) and not isinstance(item, bool) for item in value)
-
-
-STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
-"""Types as JSON has them (no "3" for 3), unknown fields refused."""
+from tunesmith.web.tools import ResponseFormat, ToolBody, ToolChoice, choice_of, response_formats, tool_use
 
 
 class StreamOptions(BaseModel):
@@ -207,7 +69,7 @@ class ChatMessage(BaseModel):
     model_config = STRICT
 
     role: Literal["assistant", "developer", "system", "tool", "user"]
-    content: Annotated[list[TextPart], BeforeValidator(_parts)] | None = None
+    content: Annotated[list[TextPart], BeforeValidator(parts)] | None = None
     tool_calls: list[ToolCallPart] = []
     tool_call_id: str | None = None
 
@@ -254,13 +116,18 @@ class GenerationBody(BaseModel, ABC):
     top_p: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
     n: Annotated[int, Field(ge=1)] = 1
     seed: Seed | None = None
-    stop: Annotated[list[StopString], Field(max_length=4), BeforeValidator(_one_or_more)] = []
+    stop: Annotated[list[StopString], Field(max_length=4), BeforeValidator(one_or_more)] = []
+    presence_penalty: Penalty = 0.0
+    frequency_penalty: Penalty = 0.0
+    logit_bias: Annotated[dict[int, float], PlainValidator(biases)] = {}
+    user: Who | None = None
+    safety_identifier: Who | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _settle(cls, body: object) -> object:
         kept = settle(body, cls.neutral, cls.model_fields)
-        broken = _half_character(kept)
+        broken = half_character(kept)
         if broken is not None:
             broken = broken.encode("utf-8", "backslashreplace").decode()
             raise PydanticCustomError(
@@ -281,13 +148,43 @@ class GenerationBody(BaseModel, ABC):
         """Whether the stream ends with a chunk that has the usage."""
         return self.stream_options is not None and self.stream_options.include_usage
 
+    @property
+    def on_behalf_of(self) -> str:
+        """Whom the request is for: one user keeps to one arm of a split."""
+        return self.safety_identifier or self.user or ""
+
     @abstractmethod
     def token_limit(self) -> int | None:
         """Most tokens of an answer; None: as long as there is room."""
 
+    @abstractmethod
+    def most_likely(self) -> int | None:
+        """How many of the likeliest tokens come with each token; None: no log-probabilities."""
+
+    def tool_use(self) -> ToolUse | None:
+        """What may be called."""
+        return None
+
+    def grammar(self) -> Grammar | None:
+        """What answers have to look like."""
+        return None
+
     def options(self) -> Options:
         """The request in the gateway's terms."""
-        return Options(self.token_limit(), self.temperature, self.top_p, self.seed, tuple(self.stop), self.n)
+        return Options(
+            max_tokens=self.token_limit(),
+            temperature=self.temperature,
+            top_p=self.top_p,
+            seed=self.seed,
+            stop=tuple(self.stop),
+            n=self.n,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            logit_bias=self.logit_bias,
+            logprobs=self.most_likely(),
+            grammar=self.grammar(),
+            tools=self.tool_use(),
+        )
 
 
 class ChatBody(GenerationBody):
@@ -297,18 +194,41 @@ class ChatBody(GenerationBody):
 
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    logprobs: bool = False
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] = 0
+    response_format: Annotated[ResponseFormat | None, BeforeValidator(response_formats)] = None
+    tools: Annotated[list[ToolBody], Field(max_length=128)] = []
+    tool_choice: Annotated[ToolChoice | None, BeforeValidator(choice_of)] = None
+    parallel_tool_calls: bool = True
 
     @model_validator(mode="after")
-    def _one_limit(self) -> ChatBody:
+    def _fits_together(self) -> ChatBody:
         if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
             raise PydanticCustomError(
                 "two_limits", "it contradicts max_completion_tokens; give one of them", {"param": "max_tokens"}
             )
+        if self.top_logprobs and not self.logprobs:
+            raise PydanticCustomError(
+                "top_logprobs", "it may only be given when logprobs is true", {"param": "top_logprobs"}
+            )
+        self.tool_use()
         return self
 
     def token_limit(self) -> int | None:
         """``max_completion_tokens``, or ``max_tokens``, its older name."""
         return self.max_completion_tokens or self.max_tokens
+
+    def most_likely(self) -> int | None:
+        """``top_logprobs``, where ``logprobs`` is true."""
+        return self.top_logprobs if self.logprobs else None
+
+    def grammar(self) -> Grammar | None:
+        """``response_format``."""
+        return self.response_format.grammar() if self.response_format else None
+
+    def tool_use(self) -> ToolUse | None:
+        """``tools``, ``tool_choice`` and ``parallel_tool_calls``."""
+        return tool_use(self.tools, self.tool_choice, self.parallel_tool_calls)
 
 
 class CompletionBody(GenerationBody):
@@ -316,8 +236,25 @@ class CompletionBody(GenerationBody):
 
     neutral: ClassVar[Mapping[str, tuple[object, ...]]] = NEUTRAL_COMPLETION
 
-    prompt: Annotated[tuple[str | tuple[int, ...], ...], PlainValidator(_prompts)]
+    prompt: Annotated[tuple[str | tuple[int, ...], ...], PlainValidator(prompt_list)]
+    max_tokens: Annotated[int, Field(ge=0)] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    echo: bool = False
+
+    @model_validator(mode="after")
+    def _nothing_needs_echo(self) -> CompletionBody:
+        if self.max_tokens == 0 and not self.echo:
+            raise PydanticCustomError(
+                "no_tokens",
+                "an answer has a token at least, unless echo gives the prompt back",
+                {"param": "max_tokens"},
+            )
+        return self
 
     def token_limit(self) -> int:
         """``max_tokens``; 16 where it is not given, as OpenAI has it for this route."""
-        return self.max_tokens or 16
+        return 16 if self.max_tokens is None else self.max_tokens
+
+    def most_likely(self) -> int | None:
+        """``logprobs``."""
+        return self.logprobs

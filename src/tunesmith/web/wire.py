@@ -11,7 +11,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from tunesmith.core.errors import TunesmithError
-from tunesmith.serve import Answer, Choice, Piece, ServedModel
+from tunesmith.serve import Answer, Choice, Piece, ServedModel, TokenScore
 from tunesmith.web.envelope import describe
 
 log = logging.getLogger(__name__)
@@ -36,19 +36,29 @@ class Shape(Protocol):
         ...
 
     def piece(self, piece: Piece) -> Json:
-        """Text, or the end of a choice."""
+        """Text, tokens or a call, or the end of a choice."""
         ...
 
 
 class ChatShape:
-    """``chat.completion`` and its chunks."""
+    """``chat.completion`` and its chunks. ``logprobs``: whether tokens are shown with their log-probabilities."""
 
     prefix, whole, chunk = "chatcmpl-", "chat.completion", "chat.completion.chunk"
 
+    def __init__(self, logprobs: bool = False) -> None:
+        self._logprobs = logprobs
+
     def choice(self, index: int, choice: Choice) -> Json:
         """A finished choice."""
-        message = {"role": "assistant", "content": choice.text, "refusal": None}
-        return {"index": index, "message": message, "logprobs": None, "finish_reason": choice.finish_reason}
+        message: Json = {"role": "assistant", "content": choice.text, "refusal": None}
+        if choice.calls:
+            message["content"] = choice.text or None
+            message["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                for call in choice.calls
+            ]
+        logprobs = self._scores(choice.tokens)
+        return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": choice.finish_reason}
 
     def opening(self, index: int) -> Json:
         """The role, before any text."""
@@ -56,26 +66,85 @@ class ChatShape:
         return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
 
     def piece(self, piece: Piece) -> Json:
-        """Text, or an empty delta with the reason of the end."""
-        delta = {} if piece.finish_reason else {"content": piece.text}
-        return {"index": piece.choice, "delta": delta, "logprobs": None, "finish_reason": piece.finish_reason}
+        """Text or a part of a call, or an empty delta with the reason of the end."""
+        delta: Json = {} if piece.finish_reason else {"content": piece.text}
+        if piece.call is not None:
+            function = {"name": piece.call.name} if piece.call.name else {}
+            head = {"id": piece.call.id, "type": "function"} if piece.call.id else {}
+            function["arguments"] = piece.call.arguments
+            delta = {"tool_calls": [{"index": piece.call.index, **head, "function": function}]}
+        logprobs = None if piece.finish_reason else self._scores(piece.tokens)
+        return {"index": piece.choice, "delta": delta, "logprobs": logprobs, "finish_reason": piece.finish_reason}
+
+    def _scores(self, tokens: Sequence[TokenScore]) -> Json | None:
+        if not self._logprobs:
+            return None
+        content = [
+            {
+                **_token(token.token, token.logprob),
+                "top_logprobs": [_token(likely, logprob) for likely, logprob in token.top],
+            }
+            for token in tokens
+        ]
+        return {"content": content, "refusal": None}
 
 
 class CompletionShape:
-    """``text_completion``, whole and in chunks."""
+    """``text_completion``, whole and in chunks. ``logprobs``: whether tokens are shown with their log-probabilities."""
 
     prefix, whole, chunk = "cmpl-", "text_completion", "text_completion"
 
+    def __init__(self, logprobs: bool = False) -> None:
+        self._logprobs = logprobs
+        self._offsets: dict[int, int] = {}
+
     def choice(self, index: int, choice: Choice) -> Json:
         """A finished choice."""
-        return {"index": index, "text": choice.text, "logprobs": None, "finish_reason": choice.finish_reason}
+        logprobs = self._scores(index, choice.tokens)
+        return {"index": index, "text": choice.text, "logprobs": logprobs, "finish_reason": choice.finish_reason}
 
     def opening(self, index: int) -> None:
         """Plain text has no role to announce."""
 
     def piece(self, piece: Piece) -> Json:
         """Text, or no text with the reason of the end."""
-        return {"index": piece.choice, "text": piece.text, "logprobs": None, "finish_reason": piece.finish_reason}
+        logprobs = None if piece.finish_reason else self._scores(piece.choice, piece.tokens)
+        return {"index": piece.choice, "text": piece.text, "logprobs": logprobs, "finish_reason": piece.finish_reason}
+
+    def _scores(self, index: int, tokens: Sequence[TokenScore]) -> Json | None:
+        if not self._logprobs:
+            return None
+        offsets = []
+        for token in tokens:
+            offsets.append(self._offsets.get(index, 0))
+            self._offsets[index] = offsets[-1] + len(_text(token.token))
+        return {
+            "tokens": [_text(token.token) for token in tokens],
+            "token_logprobs": [None if token.logprob is None else _number(token.logprob) for token in tokens],
+            "top_logprobs": [_likeliest(token) for token in tokens] if any(token.top for token in tokens) else None,
+            "text_offset": offsets,
+        }
+
+
+def _likeliest(token: TokenScore) -> Json | None:
+    """The likeliest tokens and, as OpenAI has it, the one that stands there. Of two spellings alike, the likelier."""
+    if token.logprob is None:
+        return None
+    pairs = [*token.top, (token.token, token.logprob)]
+    return {_text(spelling): _number(logprob) for spelling, logprob in sorted(pairs, key=lambda pair: pair[1])}
+
+
+def _token(spelling: bytes, logprob: float | None) -> Json:
+    return {"token": _text(spelling), "logprob": _number(logprob or 0.0), "bytes": list(spelling)}
+
+
+def _text(spelling: bytes) -> str:
+    return spelling.decode("utf-8", "replace")
+
+
+def _number(logprob: float) -> float:
+    """A log-probability as JSON can hold it; OpenAI's number for a token that is never chosen."""
+    return max(logprob, -9999.0)
 
 
 def headers(answer: Answer) -> dict[str, str]:
@@ -98,6 +167,7 @@ def _usage(answer: Answer) -> Json:
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens,
         "total_tokens": answer.prompt_tokens + answer.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": answer.cached_tokens, "audio_tokens": 0},
     }
 
 

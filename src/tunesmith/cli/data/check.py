@@ -51,14 +51,20 @@ def check(
     set: SetOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Say what is wrong with the examples. Exit code 1 when an error stands, 2 when rows cannot be read."""
+    """Say what is wrong with the examples. Exit code 1 when an error stands, 2 when rows cannot be read.
+
+    A long check that was interrupted goes on from the parts that were finished, when the same command is given again.
+    """
     with session(json) as console:
         from tunesmith import curate
+        from tunesmith.core.store import Workspace, require_writable
 
+        require_writable(out)  # known before minutes of work are spent on it
         asked = request(console, files, model, max_length, format, column or [], set or [])
         config = curate.compared_with(asked.config, against or [])
         tagger = tagger_of(config)
-        found = curate.examine(config, asked.renderer, asked.max_length, console.emit, asked.context, tagger=tagger)
+        limits = (asked.renderer, asked.max_length, console.emit, asked.context)
+        found = curate.examine(config, *limits, tagger=tagger, resume=Workspace.open)
         findings = [*found.findings, *([] if found.unreadable else _too_few_rows(found, asked))]
         errors = sum(finding.severity == "error" for finding in findings)
         report = curate.summarise(found, asked.config, findings)

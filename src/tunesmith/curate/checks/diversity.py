@@ -210,7 +210,7 @@ class LikeProduction:
 
     def see(self, row: Row) -> Iterable[Finding]:
         """Keep a sample of the training questions."""
-        if self._options.production and row.example.split in (None, "train"):
+        if self._options.production and row.split in (None, "train"):
             self._sample.add(normalise(_asked(row)))
         return ()
 

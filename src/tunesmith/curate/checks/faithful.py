@@ -134,7 +134,8 @@ class Unfaithful:
         self._seen["texts"] += 1
         for kind, (items, lacking) in _own(question, answer, self._common, self._hopeless).items():
             flags |= (_SEEN[kind] if items else 0) | (_LACKS[kind] if lacking else 0)
-            self._seen.update({kind: bool(items), f"{kind} lacking": bool(lacking)})
+            self._seen[kind] += bool(items)
+            self._seen[f"{kind} lacking"] += bool(lacking)
             if kind == "names" and len(self._brought) < _WORDS:
                 self._brought.update(lacking)
         given = None if "facts" in self._hopeless else facts(asked(row))
@@ -214,15 +215,15 @@ class Unfaithful:
             is_asked = flags[number] & lacking or (flags[number] & _FACTS and (judge.written or judge.cues))
             if is_asked:
                 row = corpus[number]
-                problems = list(_problems(row, judge))
+                problems = list(_problems(row, judge, int(flags[number])))
                 if problems:
                     yield _finding(row, problems)
             if progress and number % _TICK == 0:
                 progress(number, len(flags))
 
 
-def _problems(row: Row, judge: _Judge) -> Iterator[tuple[str, str]]:
-    """(what is wrong, the words that show it) of one row."""
+def _problems(row: Row, judge: _Judge, flags: int) -> Iterator[tuple[str, str]]:
+    """(what is wrong, the words that show it) of one row. ``flags``: what the first look saw; it lacks nothing else."""
     question, answer = row.question[:_CHARACTERS], row.answer[:_CHARACTERS]
     value = parsed(answer)
     if value is not None:
@@ -230,9 +231,10 @@ def _problems(row: Row, judge: _Judge) -> Iterator[tuple[str, str]]:
         for path, leaf in lacking:
             yield f"the question does not hold the value of {path}", f"{path}: {quoted(leaf, 40)}"
         return
-    for kind, (_, lacking) in _own(question, answer, judge.common).items():
+    leave = {kind for kind in ("numbers", "names") if kind not in judge.kinds or not flags & _LACKS[kind]}
+    for kind, (_, lacking) in _own(question, answer, judge.common, leave).items():
         lacking = [item for item in lacking if item not in judge.usual]
-        if kind in judge.kinds and lacking:
+        if lacking:
             words = listed(quoted(item, 30) for item in lacking)
             yield f"the question does not hold these {kind} of the answer", words
     given = facts(asked(row)) if judge.written or judge.cues else None
@@ -281,7 +283,7 @@ def _own(
     """Kind → all of this kind in the answer, and what of it the question lacks; not the kinds in ``leave``."""
     found: dict[str, tuple[Sequence[Any], list[str]]] = {}
     if "numbers" not in leave:
-        numbers = [value for value in values_in(answer) if any(c.isdigit() for c in value.text)]
+        numbers = [value for value in values_in(answer) if any(map(str.isdigit, value.text))]
         found["numbers"] = numbers, [value.text for value in missing(numbers, question)] if numbers else []
     if "names" not in leave:
         names = [

@@ -41,6 +41,7 @@ class Side:
     splits: list[str] = field(default_factory=list)
     sources: list[Source] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
+    """Of rows that a model is judged on; those that train need none (it is a digest of the whole row)."""
 
     def add(self, row: Row, split: str) -> None:
         """Add a row; a plain text is all question."""
@@ -51,7 +52,7 @@ class Side:
         self.choices.append(choice_key("\n".join(users)) if users else None)
         self.splits.append(split)
         self.sources.append(example.source)
-        self.ids.append(example.id)
+        self.ids.append("" if split == "train" else example.id)
 
     def part(self, numbers: Iterable[int]) -> Side:
         """Some of the rows."""

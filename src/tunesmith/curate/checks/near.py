@@ -14,9 +14,11 @@ Nothing depends on the order of the texts: they are worked on in the order of ha
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.curate.checks.ngrams import BLOCK, char_grams, char_set, word_grams, word_set
@@ -44,6 +46,11 @@ _CROWD, _ROUNDS = 64, 64
 
 _HOPELESS = 0.65
 """Pairs whose estimate from all 112 hashes is below this are not measured: it is 4 standard errors below 0.8."""
+
+_HOPEFUL = math.ceil(_HOPELESS * BANDS * ROWS)
+
+_SMALL = 16
+"""Crowds of up to so many texts, nearly all of them, are looked at together."""
 
 _FEW = 1024
 """So many texts need no bands: each is compared with each, and a pair at 0.8 is as good as never missed."""
@@ -240,20 +247,34 @@ class _Join:
         self.measure.moulds[by_words] = sketch.mould
         numbers = sketch.numbers.tolist()
         refused: set[tuple[int, int]] = set()
-        for crowd, few in _crowds(sketch):
-            if len(crowd) < 2 or self._is_one([numbers[i] for i in crowd.tolist()]):
-                continue
-            for i, j in _alike(crowd, sketch, few):
-                a, b = numbers[i], numbers[j]
-                meant = by_words or min(words[a], words[b]) < SHORT
-                if not meant or (i, j) in refused or self._root(a) == self._root(b):
+        for crowds in _crowds(sketch):
+            self._prepare(crowds, numbers, by_words, refused)
+            for crowd in crowds:
+                if len(crowd.places) < 2 or self._is_one([numbers[i] for i in crowd.places.tolist()]):
                     continue
-                if self.measured >= self._budget:
-                    self.not_compared += 1
-                elif not self._tie(a, b, self.measure.of(a, b, by_words)):
-                    refused.add((i, j))
-            if not few:
-                self.not_compared += self._left(crowd, numbers)
+                for i, j in _alike(crowd.places, sketch, crowd.few) if crowd.pairs is None else crowd.pairs:
+                    a, b = numbers[i], numbers[j]
+                    meant = by_words or min(words[a], words[b]) < SHORT
+                    if not meant or (i, j) in refused or self._root(a) == self._root(b):
+                        continue
+                    if self.measured >= self._budget:
+                        self.not_compared += 1
+                    elif not self._tie(a, b, self.measure.of(a, b, by_words)):
+                        refused.add((i, j))
+                if not crowd.few:
+                    self.not_compared += self._left(crowd.places, numbers)
+
+    def _prepare(
+        self, crowds: Sequence[_Crowd], numbers: Sequence[int], by_words: bool, refused: set[tuple[int, int]]
+    ) -> None:
+        """Make the sets of the texts that are going to be measured, many at once."""
+        wanted: dict[int, None] = {}
+        for crowd in crowds:
+            for pair in crowd.pairs or ():
+                a, b = numbers[pair[0]], numbers[pair[1]]
+                if pair not in refused and self._root(a) != self._root(b):
+                    wanted[a] = wanted[b] = None
+        self.measure.prepare(list(wanted), by_words)
 
     def _is_one(self, members: Sequence[int]) -> bool:
         root = self._root(members[0])
@@ -306,35 +327,111 @@ class Measure:
             by_words = min(self._texts[n].count(" ") for n in (a, b)) + 1 >= SHORT
         return jaccard(self._set(a, by_words), self._set(b, by_words))
 
+    def prepare(self, numbers: Sequence[int], by_words: bool) -> None:
+        """Make the sets of texts that will be asked for soon: many at once cost a tenth each."""
+        import numpy as np
+
+        numbers = [number for number in numbers[:_SETS] if (number, by_words) not in self._kept]
+        texts = [self._texts[number] for number in numbers]
+        hashes, owner = word_grams(texts, GRAM) if by_words else char_grams(texts, GRAM)
+        values, mould = hashes.tolist(), self.moulds.get(by_words, frozenset())
+        ends = np.searchsorted(owner, np.arange(len(numbers) + 1)).tolist()
+        for place, number in enumerate(numbers):
+            self._keep((number, by_words), frozenset(values[ends[place] : ends[place + 1]]) - mould)
+
     def _set(self, number: int, by_words: bool) -> frozenset[int]:
         key = (number, by_words)
         found = self._kept.get(key)
         if found is None:
-            found = self._kept[key] = _set_of(self._texts[number], by_words) - self.moulds.get(by_words, frozenset())
-            if len(self._kept) > _SETS:
-                self._kept.popitem(last=False)
+            found = _set_of(self._texts[number], by_words) - self.moulds.get(by_words, frozenset())
+            self._keep(key, found)
         else:
             self._kept.move_to_end(key)
         return found
 
+    def _keep(self, key: tuple[int, bool], found: frozenset[int]) -> None:
+        self._kept[key] = found
+        if len(self._kept) > 2 * _SETS:
+            self._kept.popitem(last=False)
 
-def _crowds(sketch: _Sketch) -> Iterator[tuple[Any, bool]]:
-    """Places of texts that may be alike, and whether they are few enough to compare each with each."""
+
+@dataclass(frozen=True)
+class _Crowd:
+    """Places of texts that may be alike, whether they are few enough to compare each with each, and those that look
+    alike, where these were looked for already.
+    """
+
+    places: Any
+    few: bool
+    pairs: list[tuple[int, int]] | None = None
+
+
+def _crowds(sketch: _Sketch) -> Iterator[list[_Crowd]]:
+    """The crowds of all bands, some hundred at a time."""
     import numpy as np
 
     if len(sketch.numbers) <= _FEW:
-        yield np.arange(len(sketch.numbers)), True
+        yield [_Crowd(np.arange(len(sketch.numbers)), True)]
         return
     for band in range(BANDS):
+        several: list[Any] = []
+        size = 0
         for crowd in _same(sketch.bands[:, band]):
-            yield crowd, len(crowd) <= _CROWD
+            several.append(crowd)
+            size += len(crowd) ** 2 if _is_small(crowd) else 0
+            if size > 2 * _SETS:
+                yield _looked_at(several, sketch)
+                several, size = [], 0
+        yield _looked_at(several, sketch)
+
+
+def _is_small(crowd: Any) -> bool:
+    return len(crowd) <= min(_SMALL, _CROWD)
+
+
+def _looked_at(several: Sequence[Any], sketch: _Sketch) -> list[_Crowd]:
+    """Crowds with their pairs: those of all small ones are compared at once."""
+    import numpy as np
+
+    firsts, seconds, bounds = [], [], [0]
+    for crowd in several:
+        if _is_small(crowd):
+            first, second = _corners(len(crowd))
+            firsts.append(crowd[first])
+            seconds.append(crowd[second])
+            bounds.append(bounds[-1] + len(first))
+    if firsts:
+        one, other = np.concatenate(firsts), np.concatenate(seconds)
+        alike = np.flatnonzero(np.count_nonzero(sketch.marks[one] == sketch.marks[other], axis=1) >= _HOPEFUL)
+        pairs = list(zip(one[alike].tolist(), other[alike].tolist(), strict=True))
+        cuts = iter(np.searchsorted(alike, bounds).tolist())
+        start = next(cuts)
+    found = []
+    for crowd in several:
+        if _is_small(crowd):
+            end = next(cuts)
+            found.append(_Crowd(crowd, True, pairs[start:end]))
+            start = end
+        else:
+            found.append(_Crowd(crowd, len(crowd) <= _CROWD))
+    return found
+
+
+@cache
+def _corners(count: int) -> tuple[Any, Any]:
+    """All pairs of so many places, the first ones first."""
+    import numpy as np
+
+    return np.triu_indices(count, 1)
 
 
 def _alike(crowd: Any, sketch: _Sketch, few: bool) -> Iterator[tuple[int, int]]:
     """Each text of a crowd with those after it that look alike; of a great crowd, a few texts with all others."""
+    import numpy as np
+
     for place, i in enumerate(crowd.tolist() if few else crowd[:_ROUNDS].tolist()):
         rest = crowd[place + 1 :] if few else crowd[crowd != i]
-        alike = (sketch.marks[rest] == sketch.marks[i]).mean(axis=1) >= _HOPELESS
+        alike = np.count_nonzero(sketch.marks[rest] == sketch.marks[i], axis=1) >= _HOPEFUL
         yield from ((i, j) for j in rest[alike].tolist())
 
 

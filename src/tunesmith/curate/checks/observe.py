@@ -27,13 +27,15 @@ class Outcome:
     """What a check says about the rows together.
 
     ``remark`` follows the counted findings in the table; ``figures`` (plain JSON) go to the report; ``not_checked``
-    says why the check could not run: it then did not pass either.
+    says why the check could not run: it then did not pass either; ``rows`` are the numbers of the rows with values that
+    no other check may quote.
     """
 
     findings: Iterable[Finding] = ()
     remark: str = ""
     figures: Mapping[str, Any] = field(default_factory=dict)
     not_checked: str = ""
+    rows: Sequence[int] = ()
 
 
 class Observer(Protocol):

@@ -13,13 +13,14 @@ from typing import Any
 from pydantic import Field
 
 from tunesmith.core.protocols import Progress
-from tunesmith.core.records import Finding, Record
+from tunesmith.core.records import Finding, Record, Source
 from tunesmith.curate.checks.leaks import Chain, Leak, Side, leaks
 from tunesmith.curate.checks.near import THRESHOLD, Tell
-from tunesmith.curate.checks.observe import Outcome, Setting, finding, places, put_aside
-from tunesmith.curate.checks.vectors import closest, require_embedder, space_of
+from tunesmith.curate.checks.observe import EVIDENCE, Outcome, Setting, finding, places, put_aside
+from tunesmith.curate.checks.vectors import closest, space_of
 from tunesmith.curate.corpus import Corpus, Row
 from tunesmith.curate.keys import rank
+from tunesmith.text.embedder import require_embedder
 
 OVERLAP = "rows in more than one split"
 CONTAMINATION = "training rows that give away held-out rows"
@@ -34,7 +35,17 @@ CLOSEST = 5
 _ASKED, _SHOWN = 300, 20
 """Held-out rows whose closest training rows are looked for, and how many of them are shown."""
 
+_LISTED, _EXAMPLES, _NAMED = 20, 3, 100
+"""More notes of one kind about held-out rows than this become a single one, with so many examples, and so many rows."""
+
 _FIX = "take the training rows out: the score flatters"
+_LOOK = "look whether it is the task that repeats itself"
+_KINDS = {
+    "near": "a question that is nearly the same stands in",
+    "answer": "their answer stands under another question in",
+    "run": "13 words in a row or more stand in",
+    "short run": "8 to 12 words in a row stand in",
+}
 
 
 class OverlapOptions(Record):
@@ -70,19 +81,18 @@ class Overlap:
 
 
 def _shared(rows: list[Row]) -> Iterable[Finding]:
-    examples = [row.example for row in rows]
-    splits = {example.split: example for example in reversed(examples) if example.split}
+    splits = {row.split: row.example for row in reversed(rows) if row.split}
     if len(splits) > 1:
         where = ", ".join(f"{split} ({example.source})" for split, example in splits.items())
-        held_out = next(example for example in examples if example.split not in (None, "train"))
-        trained = tuple(example.source for example in examples if example.split == "train")
+        held_out = next(row.example for row in rows if row.split not in (None, "train"))
+        trained = tuple(row.example.source for row in rows if row.split == "train")
         yield finding(
             OVERLAP,
             "error",
-            f"the same {'text' if examples[0].is_document else 'question'} stands in {where}",
+            f"the same {'text' if held_out.is_document else 'question'} stands in {where}",
             held_out,
             "remove it from all but one of the files, or leave split out: rows are then split by content",
-            others=tuple(example.source for example in examples if example is not held_out),
+            others=tuple(row.example.source for row in rows if row.example is not held_out),
             action=put_aside(*trained) if trained else None,
         )
 
@@ -100,7 +110,7 @@ class Contamination:
 
     def see(self, row: Row) -> Iterable[Finding]:
         """Nothing about one row alone."""
-        split = row.example.split or "train"
+        split = row.split or "train"
         (self._train if split == "train" else self._held).add(row, split)
         return ()
 
@@ -154,24 +164,72 @@ def _read(paths: Iterable[str]) -> Side:
 def _findings(
     held: Side, others: Side, found: Mapping[int, Leak], usual: Mapping[tuple[str, str], float]
 ) -> Iterator[Finding]:
+    """A finding for each leak; what is frequent and says little is one note with examples."""
+    weak = {n for n, leak in found.items() if leak.kind == "short run" or (held.splits[n], leak.kind) in usual}
+    often: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for number in sorted(weak):
+        often[held.splits[number], found[number].kind].append(number)
+    summed = {number: key for key, numbers in often.items() if len(numbers) > _LISTED for number in numbers}
     for number, leak in sorted(found.items()):
-        sources = [others.sources[row] for row in leak.rows]
-        trained = [others.sources[row] for row in leak.rows if others.splits[row] == "train"]
-        split = held.splits[number]
-        is_usual = (split, leak.kind) in usual
-        weak = leak.kind == "short run" or is_usual
-        where = "training" if trained else "what is held out"
-        more = f"; so it is with {usual[split, leak.kind]:.0%} of the training rows" if is_usual else ""
-        yield Finding(
-            check=CONTAMINATION,
-            severity="error" if leak.is_strong and trained else "info" if weak or not trained else "warning",
-            message=f"{split} row: {leak.said} {where} ({places(sources)}){more}",
-            source=held.sources[number],
-            example_id=held.ids[number],
-            fix="look whether it is the task that repeats itself" if weak else _FIX,
-            others=tuple(sources),
-            action=put_aside(*trained) if trained and not weak else None,
-        )
+        key = summed.get(number)
+        if key is None:
+            yield _finding(held, others, number, leak, usual, number in weak)
+        elif often[key][0] == number:
+            yield _note(held, others, [(n, found[n]) for n in often[key]], usual)
+
+
+def _finding(
+    held: Side, others: Side, number: int, leak: Leak, usual: Mapping[tuple[str, str], float], weak: bool
+) -> Finding:
+    sources, trained = _rows(others, leak)
+    split = held.splits[number]
+    return Finding(
+        check=CONTAMINATION,
+        severity="error" if leak.is_strong and trained else "info" if weak or not trained else "warning",
+        message=f"{split} row: {leak.said} {_where(trained)} ({places(sources)}){_again(usual, split, leak.kind)}",
+        source=held.sources[number],
+        example_id=held.ids[number],
+        fix=_LOOK if weak else _FIX,
+        others=tuple(sources),
+        action=put_aside(*trained) if trained and not weak else None,
+    )
+
+
+def _note(
+    held: Side, others: Side, leaks: Sequence[tuple[int, Leak]], usual: Mapping[tuple[str, str], float]
+) -> Finding:
+    """All weak leaks of one kind and split in one finding: how many, and a few of them."""
+    first, leak = leaks[0]
+    split = held.splits[first]
+    share = f"{len(leaks):,} of {held.splits.count(split):,} {split} rows ({len(leaks) / held.splits.count(split):.0%})"
+    examples = "; ".join(
+        f"{held.sources[n]}: {one.said.removeprefix('its ')} {places(_rows(others, one)[0], 1)}"
+        for n, one in leaks[:_EXAMPLES]
+    )
+    return Finding(
+        check=CONTAMINATION,
+        severity="info",
+        message=f"{share}: {_KINDS[leak.kind]} {_where(_rows(others, leak)[1])}{_again(usual, split, leak.kind)}",
+        source=held.sources[first],
+        example_id=held.ids[first],
+        fix=_LOOK,
+        evidence=examples[:EVIDENCE],
+        others=tuple(held.sources[n] for n, _ in leaks[1:_NAMED]),
+    )
+
+
+def _rows(others: Side, leak: Leak) -> tuple[list[Source], list[Source]]:
+    """The rows of the other side, and those of them that train."""
+    sources = [others.sources[row] for row in leak.rows]
+    return sources, [others.sources[row] for row in leak.rows if others.splits[row] == "train"]
+
+
+def _where(trained: Sequence[Source]) -> str:
+    return "training" if trained else "what is held out"
+
+
+def _again(usual: Mapping[tuple[str, str], float], split: str, kind: str) -> str:
+    return f"; so it is with {usual[split, kind]:.0%} of the training rows" if (split, kind) in usual else ""
 
 
 def _usual(held: Side, found: Mapping[int, Leak], train: Side, threshold: float) -> dict[tuple[str, str], float]:

@@ -135,6 +135,7 @@ class Personal:
         most = 100 * (1 - 0.05 ** (1 / len(sample))) if sample else 100.0
         names = self.about_names()
         return Outcome(
+            rows=self.hits,
             remark=f"; {names}",
             figures={
                 "kinds": {kind: self._about(kind) for kind in sorted(self.values)},
@@ -213,7 +214,7 @@ class Secrets:
         findings = [self._finding(corpus[number].example, salt) for number in self.hits]
         kinds = {secrets.TITLES[kind]: number for kind, number in sorted(self.kinds.items())}
         figures = {"kinds": kinds, "forms": len(secrets.SECRETS)} if kinds else {}
-        return Outcome(findings=findings, figures=figures)
+        return Outcome(findings=findings, figures=figures, rows=self.hits)
 
     def _finding(self, example: Example, salt: bytes) -> Finding:
         titles: Counter[str] = Counter()

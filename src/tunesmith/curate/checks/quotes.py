@@ -13,8 +13,7 @@ from typing import Any
 
 from tunesmith.core.errors import DataError
 from tunesmith.core.records import Example, Finding
-from tunesmith.curate.checks.observe import Observer
-from tunesmith.curate.checks.privacy import PERSONAL, SECRETS, Personal, Secrets
+from tunesmith.curate.checks.privacy import PERSONAL, SECRETS, Secrets
 from tunesmith.curate.corpus import Corpus
 from tunesmith.curate.personal.detector import Detector
 from tunesmith.curate.personal.redact import mask, texts_of, without_personal
@@ -31,18 +30,18 @@ class Quotes:
     Args:
         corpus: the rows.
         found: findings of each check.
-        observers: the checks after their last row.
+        hits: numbers of the rows that hold personal values or secrets.
+        detector: what found them.
     """
 
     def __init__(
-        self, corpus: Corpus, found: Mapping[str, Iterable[Finding]], observers: Mapping[str, Observer]
+        self, corpus: Corpus, found: Mapping[str, Iterable[Finding]], hits: Iterable[int], detector: Detector
     ) -> None:
-        looking = [observer for observer in observers.values() if isinstance(observer, Personal | Secrets)]
-        self._detector = next((one.detector for one in looking if isinstance(one, Personal)), Detector())
+        self._detector = detector
         others = (finding for name, findings in found.items() if not _is_private(name) for finding in findings)
         quoted = {str(source) for finding in others for source in (finding.source, *finding.others)}
         self._values: dict[str, Values] = {}
-        for number in sorted({number for observer in looking for number in observer.hits}) if quoted else ():
+        for number in sorted(set(hits)) if quoted else ():
             example = corpus[number].example
             if str(example.source) in quoted:
                 self._values[str(example.source)] = self._values_of(example)

@@ -13,9 +13,10 @@ from tunesmith.core.records import Finding, Record
 from tunesmith.core.spool import Spool
 from tunesmith.curate.checks.near import THRESHOLD, Measure
 from tunesmith.curate.checks.observe import Outcome, Setting, finding, places
-from tunesmith.curate.checks.vectors import close_pairs, require_embedder, space_of
+from tunesmith.curate.checks.vectors import close_pairs, space_of
 from tunesmith.curate.corpus import Corpus, Row
 from tunesmith.curate.keys import rank
+from tunesmith.text.embedder import require_embedder
 
 SEMANTIC = "semantic duplicates"
 

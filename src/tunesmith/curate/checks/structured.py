@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 MOST_FACTS = 60
 
-_SLOT = re.compile(r"([A-Za-z_][\w .-]{0,40}?)\s*[\[(=]\s*([^\[\]()=]{1,200}?)\s*[\])](?=\s*(?:[,;|]|$|\n))")
+_OPENS = re.compile(r"[\[(=]\s*([^\[\]()=]{1,200}?)\s*[\])](?=\s*(?:[,;|]|$|\n))")
+_NAMED = re.compile(r"([A-Za-z_][\w .-]{0,40}?)\s*\Z")
+_LONGEST_NAME = 41
 _LINE = re.compile(r"^\s*[-*•]?\s*([A-Za-z_][\w .()/-]{0,40}?)\s*(?::|=|\t)\s*(\S.{0,200}?)\s*[;,]?\s*$")
 _PAIR = re.compile(r"(?:^|[,;|(]|\n)\s*([A-Za-z_][\w .-]{0,40}?)\s*=\s*([^=,;|()\n]{1,200}?)\s*(?=[,;|)\n]|$)")
 
@@ -51,10 +53,22 @@ def _leaves(value: Any, name: str, into: dict[str, str]) -> None:
 def _of_slots(text: str) -> dict[str, str] | None:
     if "[" not in text and "(" not in text and text.count("=") < 2:
         return None
-    found = [(match[1].strip(), match[2].strip()) for match in _SLOT.finditer(text)]
+    found = list(_slots(text))
     if len(found) < 2 and text.count("=") > 1:
         found = [(match[1].strip(), match[2].strip()) for match in _PAIR.finditer(text)]
     return _joined(found) if len(found) > 1 else None
+
+
+def _slots(text: str) -> Iterator[tuple[str, str]]:
+    """Name and value of every ``name[value]``. Looked for from the bracket on: names can begin anywhere."""
+    end = 0
+    for value in _OPENS.finditer(text):
+        start = value.start()
+        named = len(text[end:start].rstrip()) + end
+        name = _NAMED.search(text, max(end, named - _LONGEST_NAME), start)
+        if name:
+            yield name[1].strip(), value[1].strip()
+            end = value.end()
 
 
 def _of_lines(text: str) -> dict[str, str] | None:

@@ -66,7 +66,7 @@ class SyntheticShare:
     def see(self, row: Row) -> Iterable[Finding]:
         """Count."""
         mark = row.example.synthetic
-        self._train += row.example.split in (None, "train")
+        self._train += row.split in (None, "train")
         if mark:
             self._first = self._first if self._made else row.example.source
             self._made[f"{mark.method} by {mark.generator}" if mark.generator else mark.method] += 1

@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal
 
 Kind = Literal["number", "date", "time"]
@@ -66,6 +66,7 @@ _WORDS = {
     1000: "thousand duizend tausend",
 }
 _NUMBER_WORDS = {word: str(number) for number, words in _WORDS.items() for word in words.split()}
+_NUMBER_WORD_SET, _MONTH_SET = frozenset(_NUMBER_WORDS), frozenset(_MONTHS)
 
 _ISO = r"(?P<iy>\d{4})-(?P<im>\d{1,2})-(?P<id>\d{1,2})"
 _NUMERIC = r"(?P<na>\d{1,2})(?P<ns>[-/.])(?P<nb>\d{1,2})(?P=ns)(?P<ny>\d{4}|\d{2})"
@@ -83,10 +84,14 @@ _TIME = re.compile(
     r"|(?P<h2>\d{1,2})(?:\.(?P<m2>\d{2}))? ?(?:(?P<half2>[ap]\.?m\b\.?)|uur\b|uhr\b|o'clock\b))(?![\w:])",
     re.IGNORECASE,
 )
-_NUMBER = re.compile(
-    r"(?P<sign>(?<![\w.,)\]-])[-−])?(?<![\w])(?P<number>\d{1,3}(?:[   ]\d{3})+(?![\d])(?:[.,]\d+)?|\d+(?:[.,'’]\d+)*)"
-)
-_WORD_NUMBER = re.compile(r"(?<![\w-])(?:" + "|".join(_NUMBER_WORDS) + r")(?![\w-])", re.IGNORECASE)
+_NUMBER = re.compile(r"\d(?<!\w\d)(?:\d{0,2}(?:[   ]\d{3})+(?![\d])(?:[.,]\d+)?|\d*(?:[.,'’]\d+)*)")
+_SIGN = re.compile(r"(?<![\w.,)\]-])[-−]")
+_DIGITS = re.compile(r"\d+(?:[.,'’   ]\d+)*")
+_DIGIT = re.compile(r"\d+")
+# quick looks before the exact ones
+_DATE_LIKE = re.compile(r"\d[-/.]\d")
+_TIME_LIKE = re.compile(r"\d(?:[:h]\d| ?[ap]\.?m| ?u[uh]r| ?o'c)", re.IGNORECASE)
+_ASCII_LETTERS = str.maketrans({chr(code): " " for code in range(128) if not chr(code).isalpha()})
 _LIST_MARK = re.compile(r"^[ \t]*(?:\d{1,2}[.)]|#{1,6})(?=\s)", re.MULTILINE)
 _HAS_DIGIT = re.compile(r"\d")
 _LETTERS = re.compile(r"[^\W\d_]+")
@@ -122,19 +127,47 @@ def word_set(words: str) -> frozenset[str]:
 def values_in(text: str) -> list[Value]:
     """Numbers, dates and times of a text, in order. The marks of numbered lists are none."""
     found: list[Value] = []
-    words = set(_LETTERS.findall(text.casefold()))  # the patterns with words are slow, and mostly not needed
+    words = _words_of(text)  # the patterns with words are slow, and mostly not needed
+    number_words = words & _NUMBER_WORD_SET
     if _HAS_DIGIT.search(text):
         text = _LIST_MARK.sub(lambda mark: " " * len(mark[0]), text)
-        text = _take(text, _DIGIT_DATE if words.isdisjoint(_MONTHS) else _DATE, _date, found)
-        text = _take(text, _TIME, _time, found)
-        text = _take(text, _NUMBER, _number, found)
-    if not words.isdisjoint(_NUMBER_WORDS):
-        for match in _WORD_NUMBER.finditer(text):
-            reading = ("n", _NUMBER_WORDS[match[0].casefold()])
-            found.append(Value("number", match[0], match.start(), frozenset({reading})))
+        if not words.isdisjoint(_MONTH_SET):
+            text = _take(text, _DATE, _date, found)
+        elif _DATE_LIKE.search(text):
+            text = _take(text, _DIGIT_DATE, _date, found)
+        if _TIME_LIKE.search(text):
+            text = _take(text, _TIME, _time, found)
+        numbers = [_number(text, match) for match in _NUMBER.finditer(text)]
+        found += numbers
+        if number_words:  # a number is no part of a word any more
+            for value in numbers:
+                end = value.start + len(value.text)
+                text = f"{text[: value.start]}{' ' * len(value.text)}{text[end:]}"
+    if number_words:
+        for match in _word_numbers(frozenset(number_words)).finditer(text):
+            found.append(Value("number", match[0], match.start(), _word_reading(match[0].casefold())))
     return sorted(found, key=lambda value: value.start)
 
 
+def _words_of(text: str) -> set[str]:
+    """The words of a text, in lower case."""
+    if text.isascii():
+        return set(text.lower().translate(_ASCII_LETTERS).split())
+    return set(_LETTERS.findall(text.casefold()))
+
+
+@lru_cache(maxsize=1 << 10)
+def _word_numbers(words: frozenset[str]) -> re.Pattern[str]:
+    """A pattern of these words alone: one of all number words takes ten times as long."""
+    return re.compile(r"(?<![\w-])(?:" + "|".join(sorted(words)) + r")(?![\w-])", re.IGNORECASE)
+
+
+@cache
+def _word_reading(word: str) -> frozenset[Reading]:
+    return frozenset({("n", _NUMBER_WORDS[word])})
+
+
+@lru_cache(maxsize=1 << 16)
 def number_readings(text: str) -> frozenset[Reading]:
     """What a written number may mean: ``"1.234"`` → 1234 and 1.234."""
     separators = re.findall(r"[^\d]", text)
@@ -167,12 +200,11 @@ def missing(these: Sequence[Value], text: str, there: Sequence[Value] | None = N
 
 def _atoms(text: str) -> frozenset[Reading]:
     """Everything that any run of digits in the text may mean, inside dates, times and codes too."""
-    runs = set(re.findall(r"\d+(?:[.,'’   ]\d+)*", text))
+    runs = set(_DIGITS.findall(text))
     whole = [number_readings(run) for run in runs]
-    parts = [{_plain(part)} for run in runs for part in re.findall(r"\d+", run)]
-    known = set(_LETTERS.findall(text.casefold())) & _NUMBER_WORDS.keys()
-    words = [{("n", _NUMBER_WORDS[word])} for word in known]
-    return frozenset().union(*whole, *parts, *words)
+    parts = [_plain(part) for part in set(_DIGIT.findall(text))]
+    words = [("n", _NUMBER_WORDS[word]) for word in _words_of(text) & _NUMBER_WORD_SET]
+    return frozenset().union(*whole, parts, words)
 
 
 def _apart(value: Value, numbers: frozenset[Reading]) -> bool:
@@ -227,11 +259,11 @@ def _time(match: re.Match[str]) -> Value | None:
     return Value("time", match[0], match.start(), frozenset(("t", h, minute) for h in hours))
 
 
-def _number(match: re.Match[str]) -> Value:
-    readings = number_readings(match["number"])
-    if match["sign"]:
-        readings = frozenset((kind, f"-{text}") for kind, text in readings)
-    return Value("number", match[0], match.start(), readings)
+def _number(text: str, match: re.Match[str]) -> Value:
+    readings, start = number_readings(match[0]), match.start()
+    if start and _SIGN.match(text, start - 1):
+        readings, start = frozenset((kind, f"-{number}") for kind, number in readings), start - 1
+    return Value("number", text[start : match.end()], start, readings)
 
 
 @cache

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.core.errors import ConfigError
 from tunesmith.curate.checks.near import Tell
 from tunesmith.curate.checks.ngrams import BLOCK, inner_grams, word_grams
 from tunesmith.curate.keys import rank
+from tunesmith.text.embedder import Embedder, require_embedder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,46 +73,9 @@ def space_of(texts: Sequence[str], embedder: str = "", tell: Tell | None = None)
 # ---------------------------------------------------------------- embedding models
 
 
-def require_embedder(folder: str) -> None:
-    """Refuse an embedder that cannot be loaded, before anything slow is done.
-
-    Raises:
-        ConfigError: no such folder, or the package sentence-transformers is not installed.
-    """
-    if not folder:
-        return
-    if not (Path(folder) / "modules.json").is_file():
-        raise ConfigError(
-            f"{folder} is no embedding model: it has no modules.json",
-            where="embedder",
-            rule="embedder is the folder of a sentence-transformers model on this machine; none is downloaded",
-            fix="give such a folder, or leave embedder out: TF-IDF is used then",
-        )
-    from importlib.util import find_spec
-
-    if find_spec("sentence_transformers") is None:
-        raise ConfigError(
-            "the package sentence-transformers is not installed",
-            where="embedder",
-            rule="an embedding model is run by this optional package",
-            fix="pip install 'tunesmith[semantic]', or leave embedder out: TF-IDF is used then",
-        )
-
-
 def _embedded(texts: Sequence[str], folder: str, tell: Tell | None) -> Space:
-    import numpy as np
-
     require_embedder(folder)
-    from sentence_transformers import SentenceTransformer
-
-    model = SentenceTransformer(folder, device="cpu", local_files_only=True)
-    parts = []
-    for start in range(0, len(texts), 256):
-        batch = [text[:READ] for text in texts[start : start + 256]]
-        parts.append(model.encode(batch, normalize_embeddings=True, show_progress_bar=False))
-        if tell:
-            tell(start + len(batch), len(texts))
-    vectors = np.concatenate(parts).astype(np.float32)
+    vectors = Embedder(folder).embed([text[:READ] for text in texts], tell)
     return Space(Path(folder).name, vectors, lambda pairs: (vectors[pairs[:, 0]] * vectors[pairs[:, 1]]).sum(axis=1))
 
 

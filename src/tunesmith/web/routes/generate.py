@@ -9,6 +9,7 @@ from fastapi.requests import Request
 from fastapi.responses import Response
 
 from tunesmith.serve import Answer, Choice, Gateway
+from tunesmith.web.access import caller_of
 from tunesmith.web.envelope import json_response
 from tunesmith.web.schemas import ChatBody, CompletionBody, GenerationBody
 from tunesmith.web.wire import ChatShape, CompletionShape, EventStream, Shape, headers, whole
@@ -24,13 +25,14 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.post("/chat/completions")
     async def create_chat_completion(body: ChatBody, request: Request) -> Response:
         messages = [message.to_message() for message in body.messages]
-        answer = await gateway.chat(body.model, messages, body.options())
-        return await _respond(ChatShape(), answer, body, request)
+        answer = await gateway.chat(body.model, messages, body.options(), caller_of(request, body.on_behalf_of))
+        return await _respond(ChatShape(body.logprobs), answer, body, request)
 
     @routes.post("/completions")
     async def create_completion(body: CompletionBody, request: Request) -> Response:
-        answer = await gateway.complete(body.model, body.prompt, body.options())
-        return await _respond(CompletionShape(), answer, body, request)
+        caller = caller_of(request, body.on_behalf_of)
+        answer = await gateway.complete(body.model, body.prompt, body.options(), caller, body.echo)
+        return await _respond(CompletionShape(body.logprobs is not None), answer, body, request)
 
     return routes
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
+from fastapi.requests import Request
 from fastapi.responses import Response
 
 from tunesmith.serve import Gateway
+from tunesmith.web.access import caller_of, principal_of
 from tunesmith.web.envelope import json_response
 from tunesmith.web.wire import model_object
 
@@ -15,13 +17,15 @@ def router(gateway: Gateway) -> APIRouter:
     routes = APIRouter(prefix="/v1")
 
     @routes.get("/models")
-    async def list_models() -> Response:
-        listed = [model_object(model, gateway.context_length) for model in gateway.models]
+    async def list_models(request: Request) -> Response:
+        seen = gateway.visible(principal_of(request).tenant)
+        listed = [model_object(model, gateway.context_length) for model in seen]
         return json_response({"object": "list", "data": listed})
 
     # Names may have slashes, and clients send them as they are or percent-encoded.
     @routes.get("/models/{name:path}")
-    async def retrieve_model(name: str) -> Response:
-        return json_response(model_object(gateway.models[name], gateway.context_length))
+    async def retrieve_model(name: str, request: Request) -> Response:
+        model, _, _ = gateway.find(name, caller_of(request))
+        return json_response(model_object(model, gateway.context_length))
 
     return routes

@@ -1,102 +1,20 @@
-"""Judging strings: an answer against the reference that was wanted.
-
-Every grader looks at one answer. Those that give counts (`Overlap`, tuples of n-gram counts) are made to be added up
-over rows, so that scores of a whole set, and of every resample of it, follow from sums.
-"""
+"""JSON answers: parsing, fields and records in common with the wanted value, and JSON schemas."""
 
 from __future__ import annotations
 
-import functools
 import json
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 from tunesmith.core.errors import ConfigError
+from tunesmith.text.graders.strings import Overlap
 
 DEEPEST_JSON = 200
 """Levels of nesting beyond which JSON counts as invalid; small models run into endless brackets."""
-
-CHRF_ORDER = 6
-CHRF_BETA = 2.0
-BLEU_ORDER = 4
-
-# A word is a run of letters and digits; scripts that are written without spaces count by character.
-_UNSPACED = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(f"[{_UNSPACED}]|[^\\W_{_UNSPACED}]+")
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """How many things were wanted, how many were given, and how many of those match. Adds up over rows."""
-
-    matched: float
-    given: float
-    wanted: float
-
-    @property
-    def f1(self) -> float | None:
-        """Harmonic mean of precision and recall, 0 to 1; None when nothing was wanted and nothing was given."""
-        return 2 * self.matched / (self.given + self.wanted) if self.given + self.wanted else None
-
-
-def exact_match(answer: str, reference: str) -> bool:
-    """Equal texts, white space at both ends apart."""
-    return answer.strip() == reference.strip()
-
-
-def words(text: str) -> list[str]:
-    """Lower-cased words, without stemming; Chinese and Japanese characters count as a word each."""
-    return _WORD.findall(unicodedata.normalize("NFC", text).lower())
-
-
-def token_overlap(answer: str, reference: str) -> Overlap:
-    """Words in common, whatever their order; its ``f1`` is the token F1 of question answering."""
-    given, wanted = Counter(words(answer)), Counter(words(reference))
-    return Overlap((given & wanted).total(), given.total(), wanted.total())
-
-
-def rouge_l(answer: str, reference: str) -> Overlap:
-    """Longest common subsequence of words; its ``f1`` is ROUGE-L (Lin 2004), without stemming."""
-    given, wanted = words(answer), words(reference)
-    return Overlap(_common_subsequence(given, wanted), len(given), len(wanted))
-
-
-def chrf_counts(answer: str, reference: str) -> tuple[int, ...]:
-    """Character n-gram counts for chrF: (given, wanted, matched) for each order 1 to 6; white space is ignored.
-
-    Source: Popović, WMT 2015; the counts are those of sacrebleu's default chrF2.
-    """
-    texts = ["".join(text.split()) for text in (answer, reference)]
-    counts: list[int] = []
-    for order in range(1, CHRF_ORDER + 1):
-        given, wanted = (Counter(t[i : i + order] for i in range(len(t) - order + 1)) for t in texts)
-        counts += [given.total() if wanted else 0, wanted.total(), (given & wanted).total()]
-    return tuple(counts)
-
-
-def bleu_counts(answer: str, reference: str) -> tuple[int, ...]:
-    """Counts for BLEU: lengths of answer and reference, then n-grams matched and given for each order 1 to 4.
-
-    Tokenised by sacrebleu's default (13a), case kept.
-    """
-    score = _bleu().corpus_score([answer], [[reference]])
-    return (score.sys_len, score.ref_len, *score.counts, *score.totals)
-
-
-def corpus_signatures() -> dict[str, str]:
-    """sacrebleu's signatures of the BLEU and chrF that the counts above belong to."""
-    from sacrebleu.metrics.chrf import CHRF
-
-    metrics: dict[str, Any] = {"bleu": _bleu(), "chrf": CHRF()}
-    for metric in metrics.values():
-        metric.corpus_score(["a"], [["a"]])
-    return {name: str(metric.get_signature()) for name, metric in metrics.items()}
 
 
 def parse_json(text: str) -> object:
@@ -311,26 +229,3 @@ def _frozen(path: str, item: object) -> tuple[Any, ...]:
     if isinstance(item, list):
         return (path, "[]", *(_frozen("", child) for child in item))
     return (path, _scalar(item))
-
-
-@functools.cache
-def _bleu() -> Any:
-    from sacrebleu.metrics.bleu import BLEU
-
-    return BLEU()
-
-
-def _common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
-    """Length of the longest common subsequence, a whole row of the table at a time in the bits of one integer.
-
-    Source: Hyyrö, Bit-parallel LCS-length computation revisited (2004).
-    """
-    places: dict[str, int] = {}
-    for i, word in enumerate(first):
-        places[word] = places.get(word, 0) | 1 << i
-    full = (1 << len(first)) - 1
-    row = full
-    for word in second:
-        kept = row & places.get(word, 0)
-        row = ((row + kept) | (row - kept)) & full
-    return len(first) - row.bit_count()

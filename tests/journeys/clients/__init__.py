@@ -1,0 +1,1 @@
+"""Programs that other environments run against our server: the unmodified clients of others."""
