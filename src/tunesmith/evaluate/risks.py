@@ -46,12 +46,6 @@ class RiskConfig(Record):
         gt=0.0,
         description="How much the perplexity of neutral texts may rise: 0.1 = a tenth of the base's.",
     )
-    harness_tasks: tuple[str, ...] = Field(
-        default=(),
-        description="Tasks of lm-evaluation-harness to run as well (extra: harness); their data must be on this "
-        "machine.",
-    )
-    harness_limit: int = Field(default=200, ge=8, description="Most items of each task of lm-evaluation-harness.")
     leakage_probes: tuple[Literal["extraction", "values", "membership", "canaries"], ...] = Field(
         default=("extraction", "values", "membership", "canaries"),
         description="What is measured about leakage; a probe that is left out stands in the report as not measured.",
@@ -79,18 +73,6 @@ class RiskConfig(Record):
     )
     max_canaries_found: float = Field(
         default=0.25, gt=0.0, lt=1.0, description="Share of the planted rows shown once that may be recognised."
-    )
-    bias_margin: float = Field(
-        default=0.05,
-        gt=0.0,
-        lt=1.0,
-        description="Difference between two groups that is put up with: 0.05 = 5 points of probability.",
-    )
-    bias_languages: tuple[Literal["en", "nl"], ...] = Field(
-        default=("en", "nl"), min_length=1, description="Languages of the counterfactual questions."
-    )
-    bias_slices: bool = Field(
-        default=True, description="With --data: also compare the groups that group_by or the file's column declares."
     )
     risk_confidence: float = Field(
         default=0.95, ge=0.5, lt=1.0, description="Confidence of the intervals behind the gates."

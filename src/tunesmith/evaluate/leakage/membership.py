@@ -112,8 +112,8 @@ def judge(
     figures = (*curves, *_rates(*values[PRIMARY]), blind)
     items = _items(rows, values)
     assert blind.low is not None
-    assert blind.high is not None
-    if not blind.low <= 0.5 <= blind.high:
+    # Below one half is no shift: guesses on left-out fifths lean that way by themselves when there is nothing to see.
+    if blind.low > 0.5:
         sentence = (
             f"not measured: training and held-out rows differ by their words alone (area {blind.value:.2f}, "
             f"{blind.low:.2f} to {blind.high:.2f}, without any model), so they are not from one random split and the "
