@@ -19,6 +19,7 @@ from tunesmith.serve.deployments import (
     require_deployed,
     roll_back,
 )
+from tunesmith.serve.embeddings import Embeddings
 from tunesmith.serve.errors import RequestError
 from tunesmith.serve.feedback import Feedback
 from tunesmith.serve.gateway import Gateway
@@ -39,6 +40,7 @@ from tunesmith.serve.models import ServedModel, served_models
 from tunesmith.serve.opening import (
     make_renderer,
     open_chat,
+    open_embeddings,
     open_engine,
     open_gateway,
     open_samplers,
@@ -46,6 +48,7 @@ from tunesmith.serve.opening import (
     subject_renderer,
 )
 from tunesmith.serve.options import Caller, Options, ToolUse
+from tunesmith.serve.probe import ProbeCheck, probe
 from tunesmith.serve.remote import EndpointError, Remote, is_remote, open_remote
 from tunesmith.serve.server import Server, bind, run, start_server
 from tunesmith.serve.traffic import Traffic
@@ -62,6 +65,7 @@ __all__ = [
     "Choice",
     "Config",
     "Deployment",
+    "Embeddings",
     "EndpointError",
     "Feedback",
     "Gateway",
@@ -70,6 +74,7 @@ __all__ = [
     "Options",
     "Piece",
     "Principal",
+    "ProbeCheck",
     "Remote",
     "RemoteJob",
     "RequestError",
@@ -91,11 +96,13 @@ __all__ = [
     "make_renderer",
     "open_account",
     "open_chat",
+    "open_embeddings",
     "open_engine",
     "open_gateway",
     "open_keyring",
     "open_remote",
     "open_samplers",
+    "probe",
     "public_name",
     "require_deployed",
     "revoke_key",
