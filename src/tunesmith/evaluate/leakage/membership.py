@@ -112,7 +112,7 @@ def judge(
     figures = (*curves, *_rates(*values[PRIMARY]), blind)
     items = _items(rows, values)
     assert blind.low is not None
-    # Below one half no classifier has found anything: held-out fifths of alike groups lean to the other side.
+    # Below one half is no shift: guesses on left-out fifths lean that way by themselves when there is nothing to see.
     if blind.low > 0.5:
         sentence = (
             f"not measured: training and held-out rows differ by their words alone (area {blind.value:.2f}, "

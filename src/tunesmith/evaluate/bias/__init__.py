@@ -1,1 +1,0 @@
-"""Whether a tuned model treats people differently by who they are."""
