@@ -52,10 +52,10 @@ def run(
         ModelError: a model gave NaN. TunesmithError: a sampler gave too many or too few results.
     """
     from tunesmith.evaluate.metrics import metrics_for
+    from tunesmith.evaluate.seeds import judge
     from tunesmith.evaluate.slices import by_slice
-    from tunesmith.evaluate.verdict import judge
 
-    models = _identities(samplers)
+    models = _identities(samplers, config)
     examples, set_aside = _of_one_kind(examples)
     wanted = rows.survey(examples, load_schema(config.json_schema))
     metrics = metrics_for(wanted)
@@ -196,8 +196,10 @@ def _ticks(task: str, emit: Emit) -> Progress:
     return lambda done, total: emit(Tick(task=task, done=done, total=total))
 
 
-def _identities(samplers: Sequence[Sampler]) -> list[ModelIdentity]:
+def _identities(samplers: Sequence[Sampler], config: Config) -> list[ModelIdentity]:
     """Names that tell the models apart (the second of its name gets a number) and digests."""
+    from tunesmith.evaluate.seeds import require_seeds
+
     if not samplers:
         raise InputError("there is no model to evaluate", rule="an evaluation takes one model or more", fix="name one")
     seen: Counter[str] = Counter()
@@ -206,6 +208,7 @@ def _identities(samplers: Sequence[Sampler]) -> list[ModelIdentity]:
         seen[sampler.name] += 1
         name = sampler.name if seen[sampler.name] == 1 else f"{sampler.name} #{seen[sampler.name]}"
         models.append(ModelIdentity(name=name, digest=sampler.digest))
+    require_seeds(config, [model.digest for model in models])
     return models
 
 
