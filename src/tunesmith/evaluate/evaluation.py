@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -39,6 +39,7 @@ def run(
     dataset_digest: str = "",
     answer_tokens: Sequence[int] | None = None,
     created_at: str | None = None,
+    judges: Mapping[str, Sampler] | None = None,
 ) -> Report:
     """Measure every model on the same rows and compare each with the first.
 
@@ -46,19 +47,22 @@ def run(
         samplers: the models; the first is the baseline when there are two or more.
         answer_tokens: tokens of each wanted answer, for ``max_new_tokens: auto``; without it the scored tokens count.
         created_at: time stamp of the report; now when absent. Everything else follows from the inputs.
+        judges: what answers for the models that ``graders`` and ``judge`` name, by these names.
 
     Raises:
         DataError: no rows, an empty wanted answer, a row twice. ConfigError: schema or primary metric does not fit.
         ModelError: a model gave NaN. TunesmithError: a sampler gave too many or too few results.
     """
-    from tunesmith.evaluate.metrics import metrics_for
+    from tunesmith.evaluate.asked import further, require_metrics
+    from tunesmith.evaluate.metrics import extra_metrics, metrics_for
     from tunesmith.evaluate.slices import by_slice
     from tunesmith.evaluate.verdict import judge
 
     models = _identities(samplers)
     examples, set_aside = _of_one_kind(examples)
     wanted = rows.survey(examples, load_schema(config.json_schema))
-    metrics = metrics_for(wanted)
+    metrics = [*metrics_for(wanted), *extra_metrics(config.metrics, wanted)]
+    require_metrics(config, wanted)
     primary, reason = _primary(config, wanted, metrics)
     comparing = len(models) > 1
     if comparing:
@@ -68,10 +72,12 @@ def run(
     params = _params(config, limit)
     answers = _once(models, lambda i: _answer(samplers[i], models[i].name, examples, params, emit))
     scored = _grade_all(models, metrics, wanted, answers, scores)
+    more = further(config, wanted, examples, samplers, answers, judges or {}, scored, emit)
+    scored, metrics = more.scored, [*metrics, *more.metrics]
     clusters = _clusters(examples)
     summaries, comparisons = judge(scored, metrics, config, primary, clusters)
     deciding = next(metric for metric in metrics if metric.name == primary)
-    verdict, sentence = _verdict(primary, summaries, comparisons, models)
+    verdict, sentence = more.decided(primary, *_verdict(primary, summaries, comparisons, models))
     decided = f"Decided by {wording.term(primary).title}, {reason}."
     report = Report(
         report_id="",
@@ -86,7 +92,13 @@ def run(
         items=_items(examples, models, answers, scored, metrics),
         verdict=verdict,
         sentence=sentence,
-        notes=(decided, *_notes(limit_note, config, wanted, set_aside), *_family_notes(clusters, comparisons)),
+        notes=(
+            decided,
+            *_notes(limit_note, config, wanted, set_aside),
+            *_family_notes(clusters, comparisons),
+            *more.notes,
+        ),
+        judges=more.audits,
         slices=by_slice(scored, deciding, examples, config) if comparing else (),
     )
     return report.model_copy(update={"report_id": digest_of(report.model_dump(exclude={"created_at"}))[:16]})
@@ -217,24 +229,29 @@ def require_primary(config: Config, examples: Sequence[Example] = ()) -> None:
     Raises:
         ConfigError: names what could decide. DataError: the rows cannot be judged.
     """
-    from tunesmith.evaluate.metrics import NAMES, metrics_for
+    from tunesmith.evaluate.asked import declared, require_metrics
+    from tunesmith.evaluate.metrics import NAMES, extra_metrics, metrics_for
 
     name = config.primary_metric
-    if name == "auto":
-        return
-    if examples:
+    if examples and (name != "auto" or config.metrics):
         wanted = rows.survey(_of_one_kind(examples)[0], load_schema(config.json_schema))
-        _primary(config, wanted, metrics_for(wanted))
-    elif name not in (*NAMES, "answer_tokens") and not name.startswith("field_f1:"):
+        require_metrics(config, wanted)
+        _primary(config, wanted, [*metrics_for(wanted), *extra_metrics(config.metrics, wanted)])
+    if name == "auto" or name in declared(config):
+        return
+    if not examples and name not in (*NAMES, "answer_tokens") and not name.startswith("field_f1:"):
         raise _unusable(f"there is no metric {name!r}", name, NAMES)
 
 
 def _primary(config: Config, wanted: Wanted, metrics: Sequence[Metric]) -> tuple[str, str]:
+    from tunesmith.evaluate.asked import declared
     from tunesmith.evaluate.metrics import primary_for
 
     name = config.primary_metric
     if name == "auto":
         return primary_for(wanted)
+    if name in declared(config):
+        return name, "as primary_metric says"
     usable = [m.name for m in metrics if not m.unfit(wanted) and m.higher_is_better is not None]
     metric = next((m for m in metrics if m.name == name), None)
     if name not in usable:
@@ -349,13 +366,14 @@ def _count(model: ModelIdentity, metrics: Sequence[Metric], wanted: Wanted, grad
 
     missing = {m.name: reason for m in metrics if (reason := m.unfit(wanted))}
     if not all(row.logprobs for row in graded):
-        missing["perplexity"] = "the model gives no log-probabilities"
+        missing |= dict.fromkeys(("perplexity", "bits_per_byte"), "the model gives no log-probabilities")
     counts = {m.name: np.array([m.counts(row) for row in graded], float) for m in metrics if m.name not in missing}
     for metric in metrics:
         if metric.name in counts and np.isnan(metric.value(counts[metric.name].sum(axis=0))):
             missing[metric.name] = "nothing was wanted and nothing was given"
             del counts[metric.name]
-    notes = {name: text for name, text in corpus_signatures().items() if name in counts} if "bleu" in counts else {}
+    signed = corpus_signatures() if counts.keys() & {"bleu", "ter"} else {}
+    notes = {name: text for name, text in signed.items() if name in counts}
     return Scored(model.name, model.digest, counts, missing, notes)
 
 
