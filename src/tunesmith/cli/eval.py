@@ -32,6 +32,10 @@ WriteOption = Annotated[
 VaultOption = Annotated[
     bool, typer.Option("--vault", help="With --write-spec: the rows are a vault, to be opened three times at most.")
 ]
+MetricOption = Annotated[
+    list[str] | None,
+    typer.Option("--metric", help="Measure this too: a name (ter, latency_p95, …) or FILE.py:FUNCTION; repeatable."),
+]
 OutOption = Annotated[Path | None, typer.Option("--report", help="Write the report as an HTML page to this file.")]
 
 
@@ -43,6 +47,7 @@ def evaluate(
     system: SystemOption = "",
     config: ConfigOption = None,
     set: SetOption = None,
+    metric: MetricOption = None,
     spec: SpecOption = None,
     write_spec: WriteOption = None,
     vault: VaultOption = False,
@@ -52,7 +57,7 @@ def evaluate(
     """Score one model's answers to held-out rows, each score with its interval."""
     with session(json) as console:
         rows = dataset_spec(str(data), format, column or [], system)
-        _measure(console, [model], rows, _Wish(config, tuple(set or ()), spec, write_spec, vault, report))
+        _measure(console, [model], rows, _Wish(config, _overrides(set, metric), spec, write_spec, vault, report))
 
 
 def compare(
@@ -63,6 +68,7 @@ def compare(
     system: SystemOption = "",
     config: ConfigOption = None,
     set: SetOption = None,
+    metric: MetricOption = None,
     spec: SpecOption = None,
     write_spec: WriteOption = None,
     vault: VaultOption = False,
@@ -81,12 +87,23 @@ def compare(
                 fix=f"tunesmith compare BASELINE {models[0]} --data {data}",
             )
         rows = dataset_spec(str(data), format, column or [], system)
-        found = _measure(console, models, rows, _Wish(config, tuple(set or ()), spec, write_spec, vault, report))
+        found = _measure(console, models, rows, _Wish(config, _overrides(set, metric), spec, write_spec, vault, report))
         if found is None:
             return
         deciding = [c.verdict for c in found.comparisons if c.metric == found.primary_metric]
         if "worse" in deciding:
             raise typer.Exit(1)
+
+
+def _overrides(set: list[str] | None, metrics: list[str] | None) -> tuple[str, ...]:
+    """``--set`` and ``--metric`` together; files of metrics count from the folder that the command is given in."""
+    import json
+
+    whole = [
+        f"{Path(path).expanduser().absolute()}:{name}" if mark else name
+        for path, mark, name in (spec.rpartition(":") for spec in metrics or ())
+    ]
+    return (*(set or ()), *([f"metrics={json.dumps(whole)}"] if whole else []))
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class Config(Record):
     metrics: tuple[str, ...] = Field(
         default=(),
         description="measured beside those that always are: ter, rouge_1, rouge_2, latency_p50, latency_p95, "
-        "label_choice, label_scores, or FILE.py:FUNCTION of your own, run confined; a name that does not fit is refused",
+        "label_choice, label_scores, or FILE.py:FUNCTION of your own, run confined; what does not fit is refused",
     )
     graders: tuple[dict[str, Any] | str, ...] = Field(
         default=(),
@@ -77,7 +77,7 @@ class Config(Record):
     )
     slot_lexicon: str | None = Field(
         default=None,
-        description="measure the slot error rate against the facts in the question, with the phrases of this YAML file; "
+        description="measure the slot error rate against the facts in the question, by the phrases of this YAML file; "
         "verbatim = the values as they stand",
     )
     labels: tuple[str, ...] = Field(
@@ -103,10 +103,8 @@ class Config(Record):
         def whole(path: str) -> str:
             return str((here / Path(path).expanduser()).absolute())
 
-        own = [
-            f"{whole(spec.rpartition(':')[0])}:{spec.rpartition(':')[2]}" if ":" in spec else spec
-            for spec in self.metrics
-        ]
+        parts = [spec.rpartition(":") for spec in self.metrics]
+        own = [f"{whole(path)}:{name}" if mark else name for path, mark, name in parts]
         lexicon = self.slot_lexicon
         judge = self.judge
         if judge is not None and judge.calibration is not None:

@@ -23,7 +23,7 @@ from tunesmith.core.errors import ConfigError
 from tunesmith.core.events import Emit, ticking
 from tunesmith.core.protocols import Sampler
 from tunesmith.core.records import Grammar, Message, Prompt, SamplingParams, digest_of
-from tunesmith.evaluate.measures import Column, Found, Setting, item_of
+from tunesmith.evaluate.measures import Column, Found, Setting, item_of, uncounted
 from tunesmith.evaluate.metrics import Metric
 from tunesmith.evaluate.options import JudgeOptions
 
@@ -66,9 +66,7 @@ def judge_pairs(
     judge: Sampler, options: JudgeOptions, pairs: Sequence[Pair], emit: Emit
 ) -> tuple[list[Outcome], list[Choice]]:
     """The outcome of each pair, and every single judgement: all pairs in one order, then all in the other."""
-    turns = [
-        (p.question, *texts) for swap in (False, True) for p in pairs for texts in [(p.b, p.a) if swap else (p.a, p.b)]
-    ]
+    turns = [(p.question, p.a, p.b) for p in pairs] + [(p.question, p.b, p.a) for p in pairs]
     prompts = [
         Prompt(messages=(Message.model_validate({"role": "user", "content": _text(options, *turn)}),)) for turn in turns
     ]
@@ -103,7 +101,7 @@ def judged(setting: Setting, judge: Sampler) -> tuple[Found, list[JudgeAudit]]:
     """
     options = setting.config.judge
     assert options is not None
-    found = Found(Metric("judge", lambda row: ()), why="the judge answered neither A, B nor tie")
+    found = Found(Metric("judge", uncounted), why="the judge answered neither A, B nor tie")
     kappa = _calibrated(judge, options, setting.emit)
     questions = [str(item_of(example)["question"]) for example in setting.examples]
     base = [answer.text for answer in setting.answers[0]]
@@ -215,9 +213,8 @@ def sentence(audit: JudgeAudit) -> str:
     if audit.first_position is not None:
         parts.append(f"first position chosen {100 * audit.first_position:.0f} %")
     if audit.kappa is not None:
-        parts.append(
-            f"kappa {audit.kappa:.2f} ({audit.kappa_low:.2f} – {audit.kappa_high:.2f}) on {audit.labels} labels"
-        )
+        interval = f"{audit.kappa_low:.2f} – {audit.kappa_high:.2f}"
+        parts.append(f"kappa {audit.kappa:.2f} ({interval}) on {audit.labels} labels")
     text = "; ".join(parts) + "."
     if audit.faults:
         text += f" Advisory only: {'; '.join(audit.faults)}."

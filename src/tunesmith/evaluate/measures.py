@@ -20,7 +20,7 @@ from tunesmith.core.errors import ConfigError
 from tunesmith.core.events import Emit, ticking
 from tunesmith.core.foreign import Foreign
 from tunesmith.core.protocols import Sampler
-from tunesmith.core.records import Completion, Example, Grammar, Message, Prompt, Reply, SamplingParams, digest_of
+from tunesmith.core.records import Completion, Example, Grammar, Message, Prompt, Reply, SamplingParams
 from tunesmith.evaluate.config import Config
 from tunesmith.evaluate.metrics import Array, Metric, ratio
 from tunesmith.evaluate.options import Prices, load_graders
@@ -37,13 +37,16 @@ MOST_FAILED = 0.1
 MOST_PAIRS = 50_000
 """Rows times labels up to which labels are chosen by their scores."""
 
+REFERENCES = ("reference", "reference_answer", "answer", "completion", "expected", "ideal", "label")
+"""Fields under which graders find the wanted answer."""
+
 Column = list[tuple[float, ...] | None]
 """Counts of each row; None: it could not be graded."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured on: the rows, and what each model answered. ``judges``: samplers by the name that graders use."""
+    """What is measured on: the rows, and what each model said. ``judges``: samplers by the names in graders."""
 
     config: Config
     wanted: Wanted
@@ -119,9 +122,7 @@ def item_of(example: Example) -> dict[str, Any]:
     reference = example.target.text
     names = {
         **dict.fromkeys(("question", "prompt", "input"), question),
-        **dict.fromkeys(
-            ("reference", "reference_answer", "answer", "completion", "expected", "ideal", "label"), reference
-        ),
+        **dict.fromkeys(REFERENCES, reference),
         "messages": [{"role": m.role, "content": m.text} for m in example.messages],
         "id": example.id,
     }
@@ -162,7 +163,7 @@ def _own(spec: str, setting: Setting) -> list[Found]:
         scale = traits.get("scale", 1.0)
         metric = Metric(
             f"own:{name}",
-            _uncounted,
+            uncounted,
             higher_is_better=bool(traits.get("higher_is_better", True)),
             scale=float(scale) if isinstance(scale, int | float) else None,
         )
@@ -199,7 +200,8 @@ def _called(function: Foreign, item: Mapping[str, Any], answer: str, found: Foun
     return None
 
 
-def _uncounted(_row: object) -> Sequence[float]:
+def uncounted(_row: object) -> Sequence[float]:
+    """Stands where a metric of the table counts a row."""
     raise AssertionError("its columns are measured, not counted row by row")
 
 
@@ -217,9 +219,8 @@ def _grader(document: Mapping[str, Any], where: str, setting: Setting) -> list[F
         )
     share = grader.type in ("string_check", "text_similarity", "label_model")
     scale = 1.0 if share else grader.range[1] if grader.type == "score_model" else None
-    metric = Metric(
-        f"grader:{grader.name}", _uncounted, binary=grader.type in ("string_check", "label_model"), scale=scale
-    )
+    binary = grader.type in ("string_check", "label_model")
+    metric = Metric(f"grader:{grader.name}", uncounted, binary=binary, scale=scale)
     found = Found(metric)
     for answers in setting.answers:
         pairs = [(item, Sample(output_text=a.text)) for item, a in zip(items, answers, strict=True)]
@@ -267,8 +268,8 @@ def _assertions(setting: Setting) -> list[Found]:
     demands = setting.config.assertions
     for place, assertion in enumerate(demands):
         graders.require_assertion(assertion, f"assertions.{place}")
-    each = [Found(Metric(f"assert:{a.title}", _uncounted, binary=True)) for a in demands]
-    whole = Found(Metric("assertions", _uncounted, binary=True))
+    each = [Found(Metric(f"assert:{a.title}", uncounted, binary=True)) for a in demands]
+    whole = Found(Metric("assertions", uncounted, binary=True))
     items = [item_of(example) for example in setting.examples]
     for answers in setting.answers:
         met = [
@@ -304,7 +305,7 @@ def _slots(setting: Setting) -> list[Found]:
         ("slots_wrong", lambda c: len(c.wrong)),
         ("slots_invented", lambda c: len(c.invented)),
     )
-    found = [Found(Metric(name, _uncounted, higher_is_better=False)) for name, _ in parts]
+    found = [Found(Metric(name, uncounted, higher_is_better=False)) for name, _ in parts]
     if len(facts) < len(read):
         raise ConfigError(
             f"{len(read) - len(facts)} of {len(read)} questions state no facts",
@@ -352,7 +353,7 @@ def _labels(setting: Setting) -> list[Found]:
     ways = {"label_choice": _choose, "label_scores": _likeliest}
     found = []
     for name in names:
-        each = Found(Metric(name, _uncounted, binary=True))
+        each = Found(Metric(name, uncounted, binary=True))
         for sampler in setting.samplers:
             given = ways[name](sampler, labels, setting)
             each.columns.append([(float(g == r), 1.0) for g, r in zip(given, references, strict=True)])
@@ -378,14 +379,8 @@ def _likeliest(sampler: Sampler, labels: tuple[str, ...], setting: Setting) -> l
             rule=f"at most {MOST_PAIRS:,} are taken: each label is scored for each row",
             fix="use label_choice, which answers once for each row, or fewer rows",
         )
-    options = [
-        row.model_copy(
-            update={"target": Reply(message=Message.model_validate({"role": "assistant", "content": label}))}
-        )
-        for row in rows
-        for label in labels
-    ]
-    fresh = [Example.model_validate(option.model_dump()) for option in options]
+    targets = [Reply(message=Message.model_validate({"role": "assistant", "content": label})) for label in labels]
+    fresh = [Example(messages=row.messages, target=t, tools=row.tools) for row in rows for t in targets]
     scores = sampler.score(fresh, ticking(setting.emit, f"scoring labels with {sampler.name}"))
     totals = [score.total if score.logprobs else -math.inf for score in scores]
     width = len(labels)
@@ -396,13 +391,5 @@ def _likeliest(sampler: Sampler, labels: tuple[str, ...], setting: Setting) -> l
 
 
 def _cost(setting: Setting, prices: Prices) -> Found:
-    metric = Metric("cost", _uncounted, lambda sums: 1000.0 * ratio(sums), higher_is_better=False, scale=None)
+    metric = Metric("cost", uncounted, lambda sums: 1000.0 * ratio(sums), higher_is_better=False, scale=None)
     return Found(metric, [[(prices.of(answer), 1.0) for answer in answers] for answers in setting.answers])
-
-
-def identity(config: Config) -> str:
-    """Digest of everything that a measure depends on beside the rows: files of functions, graders and lexicons."""
-    files = [spec.rpartition(":")[0] for spec in config.metrics if ":" in spec]
-    files += [g for g in config.graders if isinstance(g, str)]
-    files += [config.slot_lexicon] if config.slot_lexicon not in (None, "verbatim") else []
-    return digest_of({str(file): Path(str(file)).read_text("utf-8") for file in files})[:16]

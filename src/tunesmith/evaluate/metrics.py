@@ -35,7 +35,8 @@ FIRST_BUCKET, BUCKETS = 1e-3, 260
 _REFUSAL = re.compile(
     r"^\W*(?:(?:i['’]?m|i am) (?:sorry|unable|not able)|sorry,? (?:but )?i|i (?:can ?not|can['’]t|won['’]t|will not)\b"
     r"|as an ai\b|unfortunately,? i (?:can ?not|can['’]t)"
-    r"|(?:het spijt me|sorry)\b[^.]*\bik\b[^.]*\bniet|(?:helaas )?(?:kan|mag) ik\b[^.]*\bniet|ik (?:kan|mag|wil)\b[^.]*\bniet"
+    r"|(?:het spijt me|sorry)\b[^.]*\bik\b[^.]*\bniet|(?:helaas )?(?:kan|mag) ik\b[^.]*\bniet"
+    r"|ik (?:kan|mag|wil)\b[^.]*\bniet"
     r"|als (?:een )?(?:ai|taalmodel)\b)",
     re.IGNORECASE,
 )
@@ -67,7 +68,7 @@ def macro_f1(sums: Array) -> Array:
 
 
 def quantile_of_buckets(share: float) -> Callable[[Array], Array]:
-    """The time below which ``share`` of the answers lie, from counts of buckets; the middle of its bucket, in seconds."""
+    """The time below which ``share`` of the answers lie, from counts of buckets: the middle of a bucket, in seconds."""
 
     def value(sums: Array) -> Array:
         upto = np.cumsum(sums, axis=-1)
