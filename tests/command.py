@@ -84,6 +84,7 @@ def started(*arguments: object, at: Path, **environment: str) -> Iterator[subpro
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=_heed_ctrl_c,
     )
     try:
         yield process
@@ -91,6 +92,11 @@ def started(*arguments: object, at: Path, **environment: str) -> Iterator[subpro
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+def _heed_ctrl_c() -> None:
+    """Whoever starts the tests in the background of a shell hands down that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def ctrl_c(process: subprocess.Popen[str]) -> Ran:

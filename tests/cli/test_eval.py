@@ -7,6 +7,23 @@ import json
 from tests.cli.conftest import Desk, refusal
 from tests.project import ROWS
 
+_REPORT = json.dumps(
+    {
+        "report_id": "abc",
+        "created_at": "2026-01-01",
+        "dataset_digest": "",
+        "models": [],
+        "params": {},
+        "primary_metric": "exact_match",
+        "confidence": 0.95,
+        "summaries": [],
+        "comparisons": [],
+        "items": [],
+        "verdict": None,
+        "sentence": "",
+    }
+)
+
 
 def document(ran):
     assert ran.code in (0, 1), ran.err
@@ -35,6 +52,15 @@ def test_a_spec_first_then_its_verdict_then_the_same_report_again(desk: Desk) ->
     shown = desk.ask("report", first["report_id"][:10], "--html", "again.html", "--markdown", "again.md", "--json")
     assert document(shown) == first
     assert (desk.folder / "again.html").read_bytes() == (desk.folder / "page.html").read_bytes()
+    assert desk.ask("report", first["report_id"], "--blind", "blind.html").code == 0
+    page = (desk.folder / "blind.html").read_text(encoding="utf-8")
+    assert str(desk.base) not in page
+    rows = json.loads(page.split('id="data">')[1].split("</script>")[0])["rows"]
+    made = [{"row": row["row"], "choice": "same"} for row in rows]
+    saved = {"report": first["report_id"], "reviewer": "ann", "decisions": made}
+    (desk.folder / "ann.json").write_text(json.dumps(saved), encoding="utf-8")
+    found = document(desk.ask("report", first["report_id"], "--judged", "ann.json", "--json"))
+    assert found["same"] == len(rows)
     assert "**Confirmatory**" in (desk.folder / "again.md").read_text(encoding="utf-8")
 
 
@@ -51,6 +77,9 @@ def test_contradicting_options(desk: Desk) -> None:
 
 
 def test_a_report_that_is_not_there(desk: Desk) -> None:
+    (desk.folder / "kept.json").write_text(_REPORT, encoding="utf-8")
+    error = refusal(desk.ask("report", "kept.json", "--judged", "ann.json"))
+    assert error.what.startswith("no blind page was written for report ")
     assert refusal(desk.ask("report")).what == "there is no report yet"
     (desk.folder / "report.json").write_text("{}", encoding="utf-8")
     assert "is no report: " in refusal(desk.ask("report", "report.json")).what

@@ -14,6 +14,7 @@ import pytest
 from tests.command import Ran, inside
 from tunesmith.core.records import Example
 from tunesmith.curate.lab.labels import flip_labels
+from tunesmith.curate.lab.personal import IDS, planting
 from tunesmith.curate.lab.planted import row
 
 ISO = "NL91 ABNA 0417 1643 00"
@@ -129,6 +130,72 @@ def test_personal_data_in_english_and_dutch_is_found_and_never_shown(shared_data
     ]
     assert [value for value in (*values, ISO, "111222333", "jan.jansen@voorbeeld.nl") if value in reports] == []
     assert path.exists()
+
+
+PERSONAL_ONLY = ("--kind", "personal data", "--out", "clean.jsonl")
+DUTCH = ("email", "phone", "iban", "card", "address", "birth_date", "ip", "bsn", "rijksregister")
+
+
+def dutch_values(sentences: list[str], rng: random.Random) -> Iterable[tuple[str, str]]:
+    """Real Dutch sentences, every second one with a value at its end; gives the value too."""
+    for number, sentence in enumerate(sentences):
+        if number % 2:
+            yield sentence, ""
+            continue
+        made = planting(DUTCH[number // 2 % len(DUTCH)], rng)
+        while made.kind not in IDS and made.language != "nl":
+            made = planting(made.kind, rng)
+        yield f"{sentence} {made.text}", made.text[made.start : made.end]
+
+
+def test_dutch_rows_with_personal_data_are_found_and_repaired(shared_data: Path, tmp_path: Path) -> None:
+    sentences = [item["text"] for item in lines(shared_data, "dutch-sentences/dev.jsonl.gz")]
+    rows = list(dutch_values(sentences + [f"Nogmaals: {text}" for text in sentences], random.Random(6)))
+    written(tmp_path, ({"prompt": text, "completion": "Dank u wel, wij kijken het na."} for text, _ in rows))
+    ran, checks, findings = check(tmp_path)
+    found = {each["source"]["line"] - 1 for each in of(findings, "personal data")}
+    holding = {number for number, (_, value) in enumerate(rows) if value}
+    assert len(rows) > 1400
+    assert holding <= found, "every planted value"
+    assert len(found - holding) <= 0.01 * len(rows), "what is left are titles with a name, and a real date of birth"
+    kinds = checks["personal data"]["figures"]["kinds"]
+    assert all(kinds[kind]["rows"] >= 79 for kind in DUTCH)
+    values = [value for _, value in rows if value]
+    reports = ran.out + "".join(path.read_text("utf-8") for path in (tmp_path / "data-check").iterdir())
+    assert [value for value in values if value in reports] == []
+    home = {"TUNESMITH_HOME": str(tmp_path / "home")}
+    repaired = inside("data", "repair", "rows.jsonl", *PERSONAL_ONLY, at=tmp_path, **home)
+    assert repaired.code == 0, repaired.err
+    text = (tmp_path / "clean.jsonl").read_text("utf-8")
+    assert [value for value in values if value in text] == []
+    assert text.count("[BSN]") >= 79
+
+
+def test_clauses_of_many_contracts_as_long_documents(shared_data: Path, tmp_path: Path) -> None:
+    path = shared_data / "legal-clauses" / "cuad-clauses-fewshot.jsonl"
+    if not path.is_file():
+        pytest.skip(f"{path} is not here")
+    clauses = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    contracts: dict[str, list[str]] = {}
+    for clause in clauses:
+        contracts.setdefault(clause["document"], []).append(clause["text"])
+    documents = ["\n\n".join(dict.fromkeys(parts)) for parts in contracts.values()]
+    longest = max(range(len(documents)), key=lambda number: len(documents[number]))
+    shown = documents[longest].split()
+    exam = tmp_path / "exam.jsonl"
+    exam.write_text(json.dumps({"prompt": "What does this mean? " + " ".join(shown[:60]), "completion": "A."}) + "\n")
+    again = " ".join(documents[longest].upper().split())
+    written(tmp_path, ({"text": text} for text in (*documents, again)))
+    arguments = ("data", "check", "rows.jsonl", "--against", "exam.jsonl", "--json")
+    ran = inside(*arguments, at=tmp_path, TUNESMITH_HOME=str(tmp_path / "home"))
+    assert ran.code == 0, ran.err
+    checks = {each["name"]: each for each in ran.document["checks"]}
+    copies = of(ran.document["findings"], "exact duplicates")
+    assert any(f"lines {longest + 1}, {len(documents) + 1}" in found["message"] for found in copies)
+    leaks = of(ran.document["findings"], "training rows that give away held-out rows")
+    assert any(found["source"]["path"] == "exam.jsonl" and "words in a row" in found["message"] for found in leaks)
+    assert not of(ran.document["findings"], "secrets")
+    assert checks["conflicting answers"]["passed"] is None
 
 
 def test_clauses_of_contracts_as_long_documents(shared_data: Path, tmp_path: Path) -> None:

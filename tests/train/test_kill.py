@@ -135,7 +135,7 @@ def test_killed_at_random_points_and_resumed_ends_with_the_same_bits(
         out = tmp_path / "killed"
         number = generator.randint(1, calls[kind])
         while in_a_child(functools.partial(profiled, Clock(kind, number), tiny_model, out, method)) != signal.SIGKILL:
-            number //= 2  # the first run of a process makes calls that later ones need not make again
+            number //= 2  # the first run of a process builds tables (of rounding, of eight bits) that later ones find
             assert number, f"{kind} is never reached"
             shutil.rmtree(out, ignore_errors=True)
         made = sorted((out / "checkpoints").glob("step-*"))

@@ -36,6 +36,9 @@ MetricOption = Annotated[
     list[str] | None,
     typer.Option("--metric", help="Measure this too: a name (ter, latency_p95, …) or FILE.py:FUNCTION; repeatable."),
 ]
+WatchOption = Annotated[
+    str, typer.Option("--watch", help="Note the result as the next point of this series; its rows must be fresh.")
+]
 OutOption = Annotated[Path | None, typer.Option("--report", help="Write the report as an HTML page to this file.")]
 
 
@@ -51,13 +54,14 @@ def evaluate(
     spec: SpecOption = None,
     write_spec: WriteOption = None,
     vault: VaultOption = False,
+    watch: WatchOption = "",
     report: OutOption = None,
     json: JsonOption = False,
 ) -> None:
     """Score one model's answers to held-out rows, each score with its interval."""
     with session(json) as console:
         rows = dataset_spec(str(data), format, column or [], system)
-        _measure(console, [model], rows, _Wish(config, _overrides(set, metric), spec, write_spec, vault, report))
+        _measure(console, [model], rows, _Wish(config, _overrides(set, metric), spec, write_spec, vault, report, watch))
 
 
 def compare(
@@ -116,6 +120,7 @@ class _Wish:
     write_spec: Path | None
     vault: bool
     page: Path | None
+    series: str = ""
 
 
 def _measure(console: Console, models: Sequence[str], data: DatasetSpec, wish: _Wish) -> Report | None:
@@ -133,7 +138,7 @@ def _measure(console: Console, models: Sequence[str], data: DatasetSpec, wish: _
         console.result(made)
         return None
     spec = evaluate.read_spec(wish.spec) if wish.spec else None
-    report = proof.evaluate_models(models, data, settings, Workspace.open(), console.emit, spec)
+    report = proof.evaluate_models(models, data, settings, Workspace.open(), console.emit, spec, wish.series)
     show_verdict(console, report)
     if wish.page is not None:
         write_text(wish.page, evaluate.to_html(report))

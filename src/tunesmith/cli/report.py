@@ -7,17 +7,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tunesmith.cli.console import JsonOption, session
+from tunesmith.cli.console import Console, JsonOption, session
 from tunesmith.cli.train import show_verdict
 
 if TYPE_CHECKING:
     from tunesmith.core.artifacts import Report
+    from tunesmith.evaluate import BlindKey
 
 
 def report(
     which: Annotated[str, typer.Argument(help="Id of a report, folder of a run, or a report.json.")] = "latest",
     html: Annotated[Path | None, typer.Option("--html", help="Write the page to this file.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write Markdown to this file.")] = None,
+    blind: Annotated[
+        Path | None, typer.Option("--blind", help="Write a page on which people choose, not knowing which is which.")
+    ] = None,
+    judged: Annotated[
+        list[Path] | None, typer.Option("--judged", help="Decisions that readers saved on that page; one file each.")
+    ] = None,
+    watch: Annotated[str, typer.Option("--watch", help="Show this series of fresh held-out rows over time.")] = "",
     json: JsonOption = False,
 ) -> None:
     """Show a report that was made before; the same report gives the same bytes, without any model or network."""
@@ -25,7 +33,19 @@ def report(
         from tunesmith import evaluate
         from tunesmith.core.store import write_text
 
+        if watch:
+            _trend(console, watch)
+            return
         found = _find(which)
+        if judged:
+            _tell(console, found, judged)
+            return
+        if blind is not None:
+            write_text(blind, evaluate.blind_page(found, _key(found, make=True)))
+            console.print(f"open {blind} in a browser; each reader saves a file of decisions, then:")
+            console.print(f"tunesmith report {which} --judged blind-….json --judged blind-….json")
+            console.result({"report": found.report_id, "rows": len(found.items), "page": str(blind)})
+            return
         show_verdict(console, found)
         if html is not None:
             write_text(html, evaluate.to_html(found))
@@ -34,6 +54,60 @@ def report(
             write_text(markdown, evaluate.to_markdown(found))
             console.print("", f"Markdown: {markdown}")
         console.result(found)
+
+
+def _trend(console: Console, series: str) -> None:
+    """The points and the trend of a series. Exit code 1 when it got worse, or a new sample is due."""
+    from tunesmith import proof
+    from tunesmith.core.store import Workspace
+
+    found = proof.trend(series, Workspace.open())
+    for point in found.points:
+        score = f"{point.value:.4g} ({point.low:.4g} to {point.high:.4g})"
+        console.print(f"{point.at[:10]}  {point.model}  {point.metric} {score}, {point.n} rows")
+    console.print("", found.sentence)
+    if found.due:
+        console.print(f"the newest sample is {found.days} days old: collect fresh rows")
+    console.result(found)
+    if found.due or found.verdict == "worse":
+        raise typer.Exit(1)
+
+
+def _tell(console: Console, found: Report, files: list[Path]) -> None:
+    from tunesmith import evaluate
+
+    result = evaluate.blind_result(found, _key(found, make=False), evaluate.read_decisions(files))
+    console.print(result.sentence)
+    for pair in result.agreements:
+        kappa = "not defined: one choice throughout" if pair.kappa is None else f"{pair.kappa:.2f}"
+        console.print(f"{' and '.join(pair.reviewers)}: equal on {pair.equal} of {pair.rows} rows, kappa {kappa}")
+    console.result(result)
+
+
+def _key(found: Report, make: bool) -> BlindKey:
+    """What decides the sides of this report's page; made once.
+
+    Raises:
+        InputError: no page was written yet.
+    """
+    import secrets
+
+    from tunesmith.core.errors import InputError
+    from tunesmith.core.store import Workspace
+    from tunesmith.evaluate import BlindKey
+
+    workspace = Workspace.open()
+    kept = [key for key in workspace.list("blind", BlindKey) if key.report_id == found.report_id]
+    if not kept and not make:
+        raise InputError(
+            f"no blind page was written for report {found.report_id}",
+            where="--judged",
+            rule="the sides of a page are known in the workspace that wrote it",
+            fix="use that workspace, or write a page with --blind and let people judge it",
+        )
+    key = kept[0] if kept else BlindKey(report_id=found.report_id, key=secrets.token_hex(32))
+    workspace.put("blind", found.report_id, key)
+    return key
 
 
 def _find(which: str) -> Report:

@@ -1,6 +1,7 @@
 """Verb: samplers and held-out rows become a report with a verdict."""
 
 from tunesmith.core.artifacts import Report
+from tunesmith.evaluate.blind import BlindKey, blind_page, blind_result, read_decisions
 from tunesmith.evaluate.config import Config
 from tunesmith.evaluate.evaluation import fixed_rows, grade_answers, require_primary, run
 from tunesmith.evaluate.markdown import to_markdown
@@ -23,15 +24,19 @@ from tunesmith.text.graders import load_schema
 
 __all__ = [
     "MARK",
+    "BlindKey",
     "Config",
     "Prompted",
     "Remembered",
     "Report",
     "Spec",
+    "blind_page",
+    "blind_result",
     "fixed_rows",
     "grade_answers",
     "load_schema",
     "make_spec",
+    "read_decisions",
     "read_prompt",
     "read_spec",
     "require_opening",

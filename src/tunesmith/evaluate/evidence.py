@@ -23,7 +23,7 @@ def sections(report: Report) -> dict[str, Any]:
         else {"kind": report.standing.kind, "reason": report.standing.reason, "spec": report.standing.spec},
         "slices": [
             {
-                "name": part.name,
+                "name": part.name.replace("=", ": ", 1),
                 "rows": found.n,
                 "candidate": found.candidate,
                 "change": f"{wording.value_text(found.metric, found.baseline_value)} → "
@@ -58,7 +58,8 @@ def figure_text(figure: Figure) -> str:
         return f"not measured{f' ({figure.note})' if figure.note else ''}"
     text = _number(figure, figure.value)
     if figure.low is not None and figure.high is not None:
-        text += f" ({_number(figure, figure.low)} to {_number(figure, figure.high)})"
+        low = _number(figure, figure.low).removesuffix(" %").removesuffix(" points")
+        text += f" ({low} to {_number(figure, figure.high)})"
     text += f", n = {figure.n:,}" if figure.n else ""
     return text + (f" ({figure.note})" if figure.note else "")
 

@@ -5,5 +5,15 @@ Sits above `tunesmith.lifecycle`, beside delivery and experiments.
 
 from tunesmith.proof.evaluating import evaluate_models, write_spec
 from tunesmith.proof.models import Opened, open_models
+from tunesmith.proof.series import Trend, add_point, require_fresh, trend
 
-__all__ = ["Opened", "evaluate_models", "open_models", "write_spec"]
+__all__ = [
+    "Opened",
+    "Trend",
+    "add_point",
+    "evaluate_models",
+    "open_models",
+    "require_fresh",
+    "trend",
+    "write_spec",
+]

@@ -14,6 +14,7 @@ from tunesmith.core.records import Example
 from tunesmith.core.store import Workspace
 from tunesmith.held_out import fix, look_at, once_each, warn_of_trained_rows
 from tunesmith.proof.models import open_models
+from tunesmith.proof.series import add_point, require_fresh
 
 
 def evaluate_models(
@@ -23,6 +24,7 @@ def evaluate_models(
     workspace: Workspace,
     emit: Emit = ignore,
     spec: evaluate.Spec | None = None,
+    series: str = "",
 ) -> Report:
     """Measure models on a file of held-out rows; with two or more, each is compared with the first.
 
@@ -30,15 +32,18 @@ def evaluate_models(
 
     Args:
         spec: what was decided before; its evaluation keys count instead of those of ``settings``.
+        series: what the result becomes the next point of, so that its rows have to be fresh.
 
     Raises:
-        DataError: every row of the file was trained on by one of them. InputError: the rows are not those of the
-        spec, or a vault that was opened too often.
+        DataError: every row of the file was trained on by one of them, or rows of a series are not fresh.
+        InputError: the rows are not those of the spec, or a vault that was opened too often.
     """
     config = spec.evaluation if spec else settings.stage("evaluate", evaluate.Config)
     examples = _rows(data, config, emit)
     if spec is not None:
         evaluate.require_rows(spec, examples, data.path)
+    if series:
+        require_fresh(series, examples, workspace)
     opened = open_models(names, workspace, emit)
     for model in opened:
         if model.subject is not None:
@@ -52,6 +57,9 @@ def evaluate_models(
     report = evaluate.run(config, samplers, examples, emit=emit, dataset_digest=digest, judges=judges)
     report = report.model_copy(update={"standing": standing})
     workspace.put("report", report.report_id, report)
+    if series:
+        found = add_point(series, report, workspace)
+        emit(Note(text=f"{series}, point {len(found.points)}: {found.sentence}"))
     return report
 
 

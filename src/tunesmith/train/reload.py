@@ -1,4 +1,4 @@
-"""The fresh process of the reload check: ``python -m tunesmith.train.reload FOLDER BASE DTYPE``.
+"""The fresh process of the reload check: ``python -m tunesmith.train.reload FOLDER BASE DTYPE [beside]``.
 
 Loads the saved weights as serving would, replays the canaries of the card, and prints the largest difference as JSON.
 """
@@ -6,6 +6,7 @@ Loads the saved weights as serving would, replays the canaries of the card, and 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def replay(folder: Path, base_folder: Path, form: str) -> float:
 
 
 if __name__ == "__main__":
+    if sys.argv[4:] == ["beside"] and hasattr(os, "nice"):
+        os.nice(15)  # training has the cores; this takes what it leaves
     device.use_all_cores()
     difference = replay(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
     sys.stdout.write(json.dumps({"largest_difference": difference}) + "\n")

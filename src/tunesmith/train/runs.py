@@ -376,7 +376,7 @@ def _start_first_reload(run_: _Run) -> None:
         run_.evidence.saved = True
         folder = _write(run_, "last")
         if ranks.first():
-            run_.evidence.reload = verify.Reload("reload, first save", folder, run_.context.base, 1)
+            run_.evidence.reload = verify.Reload("reload, first save", folder, run_.context.base, 1, True)
 
 
 def _write(run_: _Run, name: str) -> Path:

@@ -131,9 +131,12 @@ class Reload:
     Args:
         folder: the saved adapter or model, with card and manifest.
         base: the base that it belongs to.
+        threads: of the other process.
+        beside: training goes on meanwhile, and comes first: a step whose two threads wait for a busy core takes twice
+            as long, and the run would take longer than was planned.
     """
 
-    def __init__(self, name: str, folder: Path, base: Base, threads: int) -> None:
+    def __init__(self, name: str, folder: Path, base: Base, threads: int, beside: bool = False) -> None:
         self.name, self.dtype = name, base.dtype
         command = [
             sys.executable,
@@ -142,6 +145,7 @@ class Reload:
             str(folder),
             str(base.folder),
             base.format,
+            *(["beside"] if beside else []),
         ]
         source = str(Path(__file__).parents[2])
         environment = os.environ | {
