@@ -50,7 +50,7 @@ def test_a_spec_first_then_its_verdict_then_the_same_report_again(desk: Desk) ->
     assert unplanned["standing"]["opening"] == 2
 
     shown = desk.ask("report", first["report_id"][:10], "--html", "again.html", "--markdown", "again.md", "--json")
-    assert document(shown) == first
+    assert document(shown) == document(again)
     assert (desk.folder / "again.html").read_bytes() == (desk.folder / "page.html").read_bytes()
     assert desk.ask("report", first["report_id"], "--blind", "blind.html").code == 0
     page = (desk.folder / "blind.html").read_text(encoding="utf-8")
@@ -62,6 +62,15 @@ def test_a_spec_first_then_its_verdict_then_the_same_report_again(desk: Desk) ->
     found = document(desk.ask("report", first["report_id"], "--judged", "ann.json", "--json"))
     assert found["same"] == len(rows)
     assert "**Confirmatory**" in (desk.folder / "again.md").read_text(encoding="utf-8")
+
+
+def test_a_run_that_measured_nothing_is_no_success(desk: Desk) -> None:
+    """An endpoint gives no log-probabilities, and plain texts are judged by nothing else."""
+    (desk.folder / "texts.jsonl").write_text('{"text": "Dogs bark."}\n{"text": "Cats purr."}\n', encoding="utf-8")
+    ran = desk.ask("eval", "bot@http://127.0.0.1:9/v1", "--data", "texts.jsonl", "--json")
+    assert ran.code == 1, ran.err
+    report = json.loads(ran.out)
+    assert [found["value"] for found in report["summaries"] if found["metric"] == "perplexity"] == [None]
 
 
 def test_contradicting_options(desk: Desk) -> None:

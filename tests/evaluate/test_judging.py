@@ -190,4 +190,7 @@ def test_human_labels_that_cannot_be_read(tmp_path, line, message):
 def test_a_judge_has_to_be_opened():
     rows = [example("question", "a text that is no label, being long")]
     with pytest.raises(ConfigError, match="no model answers for the judge 'judge'"):
-        run(Config(judge={"model": "judge"}), [Scripted("a", ["x"]), Scripted("b", ["y"])], rows)
+        run(Config(judge={"model": "judge"}), [Scripted("a", ["x"]), Scripted("b", ["y"])], rows, judges={})
+    report = run(Config(judge={"model": "judge"}), [Scripted("a", ["x"]), Scripted("b", ["y"])], rows)
+    [note] = {s.note for s in report.summaries if s.metric == "judge"}
+    assert note == "models that grade are asked by tunesmith eval and compare only"

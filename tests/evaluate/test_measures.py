@@ -149,7 +149,7 @@ def test_a_model_grades_and_what_it_cannot_say_is_left_out():
 )
 def test_graders_that_cannot_be_used(document, message):
     with pytest.raises(ConfigError) as error:
-        asked(PROSE, graders=(document,))
+        asked(PROSE, graders=(document,), judges={})
     assert message in str(error.value)
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.jobs.conftest import BASE, TENANT, Desk, Forked, chat_rows
+from tests.jobs.test_store import FAR
 from tunesmith.core import disk
 from tunesmith.core.store import Workspace
-from tunesmith.jobs import Job, open_service
+from tunesmith.jobs import Job, JobError, open_service
+from tunesmith.jobs.measuring import measure
 from tunesmith.jobs.places import Place
+from tunesmith.jobs.store import LostClaimError
 
 SHORT = {"hyperparameters": {"n_epochs": 1, "batch_size": 4}, "eval_steps": 3}
 
@@ -78,7 +82,7 @@ def test_a_job_trains_and_its_model_and_checkpoints_have_names(desk: Desk) -> No
 
 def test_a_test_file_gives_the_job_a_verdict(desk: Desk) -> None:
     train, test = desk.upload(chat_rows(40)), desk.upload(chat_rows(12, first=50), "held_out.jsonl")
-    done = desk.finish(desk.create(train, test_file=test, hyperparameters={"n_epochs": 6}))
+    done = desk.finish(desk.create(train, test_file=test, hyperparameters={"n_epochs": 4}))
     assert done.body.result is not None, done.body.error
     assert done.body.result.verdict == "better"
     assert f"Verdict: {done.body.result.sentence}" in desk.messages(done)
@@ -171,6 +175,41 @@ def test_a_full_disk_pauses_the_job_and_it_goes_on_with_room(desk: Desk, monkeyp
     assert desk.job(job).state == "succeeded"
 
 
+def far_away(desk: Desk) -> Job:
+    """A job that a worker of another machine has claimed."""
+    claimed = desk.service.jobs.claim(desk.create(desk.upload(chat_rows(40)), **SHORT), FAR)
+    assert claimed is not None
+    return claimed
+
+
+def test_a_clock_that_jumps_takes_no_job_from_its_worker(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = far_away(desk)
+    worker = desk.worker(Dies, lease=1e3)
+    worker.look()
+    now = time.time()
+    for jump in (86_400, -86_400):
+        monkeypatch.setattr(time, "time", lambda jump=jump: now + jump)
+        worker.look()
+        desk.service.jobs.beat(job)
+    assert desk.job(job).owner == FAR
+
+
+def test_a_heart_that_stands_still_gives_its_job_to_another_worker(desk: Desk) -> None:
+    job = far_away(desk)
+    worker = desk.worker(Silent, lease=0.2, grace=0.05)
+    for _ in range(4):
+        time.sleep(0.1)
+        desk.service.jobs.beat(job)
+        worker.look()
+        assert desk.job(job).owner == FAR, "it beats"
+    desk.work(worker, lambda: desk.job(job).owner != FAR)
+    assert "another one goes on" in desk.messages(job)[-1]
+    with pytest.raises(LostClaimError):
+        desk.service.jobs.beat(job)
+    worker.close()
+    worker.run()
+
+
 class Dies:
     """An attempt that dies as soon as it is started."""
 
@@ -220,25 +259,22 @@ def test_the_watchdog_ends_an_attempt_that_says_nothing(desk: Desk) -> None:
     assert "it told nothing for too long, and was ended" in done.body.error.message
 
 
-def test_training_goes_on_from_a_tuned_model(desk: Desk) -> None:
+def test_training_goes_on_from_a_tuned_model_which_is_deleted_with_its_bytes(desk: Desk) -> None:
     first = desk.finish(desk.create(desk.upload(chat_rows(40)), **SHORT))
     assert first.body.result is not None
     again = desk.finish(desk.create(desk.upload(chat_rows(40)), **{**SHORT, "model": first.body.result.model}))
     assert again.body.result is not None, again.body.error
     card = json.loads((Place(desk.service.workspace.root, again.id).run / "run.json").read_text())
     assert card["parent_digest"] == first.body.result.adapter_digest
-
-
-def test_deleting_a_model_removes_its_bytes_and_its_checkpoints(desk: Desk) -> None:
-    done = desk.finish(desk.create(desk.upload(chat_rows(40)), **SHORT))
-    assert done.body.result is not None
-    models = desk.service.shelf.models(TENANT)
+    models = [model for model in desk.service.shelf.models(TENANT) if model.job == first.id]
     folders = [desk.service.workspace.artifact(model.artifact).path for model in models]
-    gone = desk.service.shelf.delete_model(done.body.result.model, TENANT)
+    gone = desk.service.shelf.delete_model(first.body.result.model, TENANT)
     assert set(gone) == {model.name for model in models}
+    assert len(gone) > 1, "its checkpoints go along"
     assert [folder for folder in folders if folder.exists()] == []
-    assert not Place(desk.service.workspace.root, done.id).folder.exists()
-    assert desk.service.shelf.model(done.body.result.model) is None
+    assert not Place(desk.service.workspace.root, first.id).folder.exists()
+    assert desk.service.shelf.model(first.body.result.model) is None
+    assert desk.service.shelf.model(again.body.result.model) is not None
 
 
 def test_two_workers_train_a_job_once(desk: Desk) -> None:
@@ -256,3 +292,28 @@ def test_two_workers_train_a_job_once(desk: Desk) -> None:
     assert [phase for phase, _ in starts] == ["validate", "train"]
     assert desk.job(job).state == "succeeded"
     assert BASE in desk.service.bases
+
+
+def test_an_estimate_is_measured_in_a_few_real_steps_and_leaves_nothing(desk: Desk) -> None:
+    spec = desk.service.jobs.job(desk.create(desk.upload(chat_rows(40)), **SHORT).id).spec
+    plan = measure(desk.service.jobs, desk.service.workspace, TENANT, spec, Forked)
+    assert plan["steps"] == 9
+    assert plan["tokens_per_second"] > 0
+    assert list((desk.service.workspace.root / "jobs").iterdir()) == []
+
+
+def test_an_estimate_of_what_cannot_be_trained_says_why(desk: Desk) -> None:
+    asked = chat_rows(1, first=90)[0]["messages"][:1]
+    long = [{"messages": [*asked, {"role": "assistant", "content": "word " * 900}]}]
+    fields = {**SHORT, "validation_file": desk.upload(long, "long.jsonl")}
+    spec = desk.create(desk.upload(chat_rows(40)), **fields).spec
+    with pytest.raises(JobError, match=r"long\.jsonl:1") as caught:
+        measure(desk.service.jobs, desk.service.workspace, TENANT, spec, Forked)
+    assert caught.value.param == "validation_file"
+
+
+def test_an_estimate_that_takes_too_long_is_broken_off(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tunesmith.jobs.measuring.MOST_SECONDS", 0.05)
+    spec = desk.create(desk.upload(chat_rows(40)), **SHORT).spec
+    with pytest.raises(JobError, match="the measurement took longer than"):
+        measure(desk.service.jobs, desk.service.workspace, TENANT, spec, Silent)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.evaluate.fakes import Scripted, example
+from tests.evaluate.test_page import Structure
 from tunesmith.core import store
 from tunesmith.core.artifacts import Report
 from tunesmith.core.errors import DataError, InputError
@@ -15,7 +16,7 @@ from tunesmith.core.records import Example
 from tunesmith.core.store import Workspace
 from tunesmith.evaluate import Config, run
 from tunesmith.held_out import TRAINED_ROWS
-from tunesmith.proof import add_point, require_fresh, trend
+from tunesmith.proof import add_point, require_fresh, trend, trend_page
 
 
 @pytest.fixture
@@ -45,6 +46,19 @@ def test_a_fall_is_called_and_noise_is_not(workspace: Workspace) -> None:
     fell = add_point("support", measured("2026-03", 60), workspace)
     assert fell.verdict == "worse"
     assert [point.value for point in fell.points] == [0.9, 0.87, 0.6]
+
+
+def test_the_page_shows_every_point_with_its_interval(workspace: Workspace) -> None:
+    add_point("support", measured("2026-01", 90), workspace)
+    found = add_point("support", measured("2026-03", 60), workspace)
+    page = trend_page(found)
+    shown = Structure(page)
+    assert page.count('class="whisker"') == 2
+    assert "Worse than at the beginning" in shown.words
+    assert found.points[1].report_id in shown.words
+    assert "82.4 – 95.1 %" in shown.words
+    assert "http" not in page.replace("http-equiv", "")
+    assert trend_page(found) == page
 
 
 def test_equal_models_rarely_have_a_trend(workspace: Workspace) -> None:

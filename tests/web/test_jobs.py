@@ -19,11 +19,13 @@ from tests.jobs.conftest import chat_rows
 from tests.project import build_base
 from tests.serve.fakes import ADAPTERS, FakeEngine, fake_gateway
 from tests.web.conftest import KEY
+from tunesmith.core import store
+from tunesmith.core.errors import StorageError
 from tunesmith.core.store import Workspace
 from tunesmith.jobs import FineTuning, Job, open_service
 from tunesmith.jobs.alive import this_process
 from tunesmith.jobs.records import NewEvent, TunedModel
-from tunesmith.serve import Server, start_server
+from tunesmith.serve import Keyring, Server, add_key, start_server
 
 ME = this_process("played")
 
@@ -38,7 +40,8 @@ class Shop:
     def __init__(self, home: Path, base: Path) -> None:
         self.service: FineTuning = open_service(Workspace.open(home), {"org/tiny": str(base)})
         gateway = fake_gateway(FakeEngine(ADAPTERS), max_body_bytes=300_000)
-        self.server: Server = start_server(gateway, key=KEY, beside=[self.service])
+        keyring = Keyring(KEY.value, self.service.workspace)
+        self.server: Server = start_server(gateway, key=KEY, keyring=keyring, beside=[self.service])
         self.client = openai.OpenAI(base_url=self.server.base_url, api_key=KEY.value, max_retries=0, timeout=20)
         self.http = httpx.Client(headers={"authorization": f"Bearer {KEY.value}"}, timeout=20)
 
@@ -459,7 +462,58 @@ def test_an_estimate_counts_tokens_exactly_and_says_what_is_not_measured(shop: S
     found = shop.http.post(shop.url("/fine_tuning/estimate"), json=body).json()
     assert found["estimated_tokens"] == 2 * found["tokens_per_epoch"] > 0
     assert (found["estimated_seconds"], found["estimated_price"]) == (None, None)
-    assert found["based_on"] == "not measured: no job on this base has ended yet"
+    assert found["based_on"] == "not measured: no job on this base has ended yet; measure: true runs a few real steps"
+
+
+# --- tenants and disks -----------------------------------------------------------------------------------------------
+
+
+def test_a_tenant_sees_nothing_of_another_ones(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every route with the id of something that is somebody else's: as if it were not there."""
+    monkeypatch.setattr("tunesmith.serve.keys.FRESH_SECONDS", -1.0)
+    keys = {name: add_key(shop.service.workspace, name, tenant=name, scopes=["jobs", "inference"]) for name in "ab"}
+    mine = openai.OpenAI(base_url=shop.server.base_url, api_key=keys["a"], max_retries=0, timeout=20)
+    file = mine.files.create(file=("a.jsonl", io.BytesIO(jsonl(chat_rows(10)))), purpose="fine-tune")
+    job = mine.fine_tuning.jobs.create(model="org/tiny", training_file=file.id)
+    assert job.organization_id == "a"
+    other = httpx.Client(headers={"authorization": f"Bearer {keys['b']}"}, timeout=20)
+    jobs, files = f"/fine_tuning/jobs/{job.id}", f"/files/{file.id}"
+    for method, path in (
+        *(("GET", path) for path in (jobs, f"{jobs}/events", f"{jobs}/checkpoints", files, f"{files}/content")),
+        *(("POST", f"{jobs}/{verb}") for verb in ("cancel", "pause", "resume")),
+        ("GET", f"/fine_tuning/jobs?after={job.id}"),
+        ("GET", f"/files?after={file.id}"),
+        ("DELETE", files),
+    ):
+        answer = other.request(method, shop.url(path))
+        assert answer.status_code == 404, (method, path, answer.text)
+        assert "a.jsonl" not in answer.text
+    assert other.get(shop.url("/files")).json()["data"] == []
+    assert other.get(shop.url("/fine_tuning/jobs")).json()["data"] == []
+    body = {"model": "org/tiny", "training_file": file.id}
+    assert other.post(shop.url("/fine_tuning/jobs"), json=body).json()["error"]["code"] == "invalid_training_file"
+    assert mine.fine_tuning.jobs.retrieve(job.id).status == "validating_files"
+    weak = add_key(shop.service.workspace, "weak", tenant="a", scopes=["inference"])
+    assert httpx.get(shop.url("/files"), headers={"authorization": f"Bearer {weak}"}).status_code == 403
+    mine.close()
+    other.close()
+
+
+def test_a_full_disk_refuses_an_upload_and_keeps_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = shop.http.get(shop.url("/files")).json()["data"]
+
+    def full(path: Path, data: bytes) -> None:
+        raise StorageError("the disk is full", where=str(path))
+
+    monkeypatch.setattr(store, "append_bytes", full)
+    answer = shop.http.post(
+        shop.url("/files"), data={"purpose": "fine-tune"}, files={"file": ("x.jsonl", jsonl(chat_rows(10)))}
+    )
+    monkeypatch.undo()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (507, "no_room")
+    assert answer.headers["x-should-retry"] == "false"
+    assert str(shop.service.workspace.root) not in answer.text
+    assert shop.http.get(shop.url("/files")).json()["data"] == before
 
 
 # --- tuned models ----------------------------------------------------------------------------------------------------

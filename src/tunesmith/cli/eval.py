@@ -58,10 +58,16 @@ def evaluate(
     report: OutOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Score one model's answers to held-out rows, each score with its interval."""
+    """Score one model's answers to held-out rows, each score with its interval.
+
+    Exit code 1 when what decides was not measured.
+    """
     with session(json) as console:
         rows = dataset_spec(str(data), format, column or [], system)
-        _measure(console, [model], rows, _Wish(config, _overrides(set, metric), spec, write_spec, vault, report, watch))
+        wish = _Wish(config, _overrides(set, metric), spec, write_spec, vault, report, watch)
+        found = _measure(console, [model], rows, wish)
+        if found is not None:
+            _require_measured(found)
 
 
 def compare(
@@ -79,7 +85,10 @@ def compare(
     report: OutOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Hold models against the first one on the same rows. Exit code 1 when one of them is worse."""
+    """Hold models against the first one on the same rows.
+
+    Exit code 1 when one of them is worse, or when what decides was not measured.
+    """
     with session(json) as console:
         from tunesmith.core.errors import InputError
 
@@ -94,6 +103,7 @@ def compare(
         found = _measure(console, models, rows, _Wish(config, _overrides(set, metric), spec, write_spec, vault, report))
         if found is None:
             return
+        _require_measured(found)
         deciding = [c.verdict for c in found.comparisons if c.metric == found.primary_metric]
         if "worse" in deciding:
             raise typer.Exit(1)
@@ -145,6 +155,12 @@ def _measure(console: Console, models: Sequence[str], data: DatasetSpec, wish: _
         console.print("", f"report: {wish.page}")
     console.result(report)
     return report
+
+
+def _require_measured(report: Report) -> None:
+    """Exit code 1 where the metric that decides was not measured on a model: a run that says nothing is no success."""
+    if any(s.metric == report.primary_metric and s.value is None for s in report.summaries):
+        raise typer.Exit(1)
 
 
 def _require_sense(wish: _Wish) -> None:

@@ -31,6 +31,8 @@ VERBS = {
     "report": "tunesmith.cli.report:report",
     "chat": "tunesmith.cli.chat:chat",
     "serve": "tunesmith.cli.serve:serve",
+    "promote": "tunesmith.cli.promote:promote",
+    "rollback": "tunesmith.cli.promote:rollback",
     "jobs": "tunesmith.cli.jobs:app",
     "migrate": "tunesmith.cli.migrate:app",
     "keys": "tunesmith.cli.keys:app",

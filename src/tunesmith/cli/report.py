@@ -34,7 +34,7 @@ def report(
         from tunesmith.core.store import write_text
 
         if watch:
-            _trend(console, watch)
+            _trend(console, watch, html)
             return
         found = _find(which)
         if judged:
@@ -56,10 +56,10 @@ def report(
         console.result(found)
 
 
-def _trend(console: Console, series: str) -> None:
+def _trend(console: Console, series: str, page: Path | None) -> None:
     """The points and the trend of a series. Exit code 1 when it got worse, or a new sample is due."""
     from tunesmith import proof
-    from tunesmith.core.store import Workspace
+    from tunesmith.core.store import Workspace, write_text
 
     found = proof.trend(series, Workspace.open())
     for point in found.points:
@@ -68,6 +68,9 @@ def _trend(console: Console, series: str) -> None:
     console.print("", found.sentence)
     if found.due:
         console.print(f"the newest sample is {found.days} days old: collect fresh rows")
+    if page is not None:
+        write_text(page, proof.trend_page(found))
+        console.print("", f"page: {page}")
     console.result(found)
     if found.due or found.verdict == "worse":
         raise typer.Exit(1)

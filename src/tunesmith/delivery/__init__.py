@@ -2,6 +2,7 @@
 
     merge    base + adapter → a model folder
     export   the same, a plain PEFT folder, or a GGUF file
+    promote  an adapter becomes what an alias of the server means
 
 Everything is loaded again from what was written and compared with what was judged, before it gets its name. What is
 too far off is not written. It stands above `tunesmith.lifecycle`, whose rows and settings it uses.
@@ -14,9 +15,10 @@ from tunesmith.core.events import Emit, ignore
 from tunesmith.core.store import Workspace
 from tunesmith.delivery.formats import copy_model, export_gguf, export_peft
 from tunesmith.delivery.merging import merge_opened
+from tunesmith.delivery.promoting import Promotion, promote
 from tunesmith.delivery.source import Order, Refused, open_source, require_adapter, require_free
 
-__all__ = ["FORMATS", "Order", "export", "merge"]
+__all__ = ["FORMATS", "Order", "Promotion", "export", "merge", "promote"]
 
 FORMATS = ("safetensors", "peft", "gguf")
 

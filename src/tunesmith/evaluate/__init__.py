@@ -19,6 +19,7 @@ from tunesmith.evaluate.spec import (
     standing,
 )
 from tunesmith.evaluate.sweeps import sweep_to_html
+from tunesmith.evaluate.trend_page import TrendPoint, trend_to_html
 from tunesmith.evaluate.wording import table, verdict_lines
 from tunesmith.text.graders import load_schema
 
@@ -30,6 +31,7 @@ __all__ = [
     "Remembered",
     "Report",
     "Spec",
+    "TrendPoint",
     "blind_page",
     "blind_result",
     "fixed_rows",
@@ -50,5 +52,6 @@ __all__ = [
     "table",
     "to_html",
     "to_markdown",
+    "trend_to_html",
     "verdict_lines",
 ]

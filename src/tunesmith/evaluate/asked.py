@@ -99,7 +99,7 @@ def further(
     examples: Sequence[Example],
     samplers: Sequence[Sampler],
     answers: Sequence[Sequence[Completion | None]],
-    judges: Mapping[str, Sampler],
+    judges: Mapping[str, Sampler] | None,
     scored: list[Scored],
     emit: Emit,
 ) -> Further:
@@ -111,7 +111,8 @@ def further(
     if not declared(config):
         return Further(scored)
     from tunesmith.evaluate.judging import judged, sentence
-    from tunesmith.evaluate.measures import Setting, combine, measure
+    from tunesmith.evaluate.measures import NOT_OPENED, Found, Setting, combine, measure, uncounted
+    from tunesmith.evaluate.metrics import Metric
 
     given = [[answer for answer in column if answer is not None] for column in answers]
     if wanted.kind == "document":
@@ -121,10 +122,13 @@ def further(
             rule="these need rows with a question",
             fix="leave them out for plain texts",
         )
+    can_ask, judges = judges is not None, judges or {}
     by_name = {name: judges[model] for name, model in config.grader_models.items() if model in judges}
-    setting = Setting(config, wanted, examples, samplers, given, by_name, emit)
+    setting = Setting(config, wanted, examples, samplers, given, by_name, emit, can_ask)
     found, audits = measure(setting), []
-    if config.judge and len(samplers) > 1:
+    if config.judge and len(samplers) > 1 and not can_ask:
+        found.append(Found(Metric("judge", uncounted), missing=NOT_OPENED))
+    elif config.judge and len(samplers) > 1:
         if config.judge.model not in judges:
             raise ConfigError(
                 f"no model answers for the judge {config.judge.model!r}",

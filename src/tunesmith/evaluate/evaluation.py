@@ -72,7 +72,7 @@ def run(
     params = _params(config, limit)
     answers = _once(models, lambda i: _answer(samplers[i], models[i].name, examples, params, emit))
     scored = _grade_all(models, metrics, wanted, answers, scores)
-    more = further(config, wanted, examples, samplers, answers, judges or {}, scored, emit)
+    more = further(config, wanted, examples, samplers, answers, judges, scored, emit)
     scored, metrics = more.scored, [*metrics, *more.metrics]
     clusters = _clusters(examples)
     summaries, comparisons = judge(scored, metrics, config, primary, clusters)

@@ -37,6 +37,8 @@ MOST_FAILED = 0.1
 MOST_PAIRS = 50_000
 """Rows times labels up to which labels are chosen by their scores."""
 
+NOT_OPENED = "models that grade are asked by tunesmith eval and compare only"
+
 REFERENCES = ("reference", "reference_answer", "answer", "completion", "expected", "ideal", "label")
 """Fields under which graders find the wanted answer."""
 
@@ -55,6 +57,8 @@ class Setting:
     answers: Sequence[Sequence[Completion]]
     judges: Mapping[str, Sampler]
     emit: Emit
+    can_ask: bool = True
+    """Whether whoever evaluates opens judging models at all."""
 
 
 @dataclass
@@ -210,6 +214,8 @@ def _grader(document: Mapping[str, Any], where: str, setting: Setting) -> list[F
     items = [item_of(example) for example in setting.examples]
     _require_variables(grader, items[0], where)
     unserved = sorted(graders.models_of(grader) - setting.judges.keys())
+    if unserved and not setting.can_ask:
+        return [Found(Metric(f"grader:{grader.name}", uncounted), missing=NOT_OPENED)]
     if unserved:
         raise ConfigError(
             f"no model answers for {unserved[0]!r}",

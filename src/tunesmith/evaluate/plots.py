@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 
 WIDTH, HEIGHT = 1000, 320
 LEFT, RIGHT, TOP, BOTTOM = 58, 18, 14, 46
@@ -86,6 +87,40 @@ def metric_curve(title: str, values: Mapping[int, float], steps: int, scale: flo
     )
 
 
+def trend(title: str, points: Sequence[tuple[date, float, float, float]], factor: float) -> str:
+    """A score with its interval on the days of its samples; a dashed line at the first one.
+
+    Args:
+        title: name of the metric.
+        points: (day, value, low, high), in order.
+        factor: what values are multiplied by: 100 for shares, to show per cent.
+    """
+    days = [float(day.toordinal()) for day, *_ in points]
+    values = [tuple(factor * part for part in numbers) for _, *numbers in points]
+    spare = max(1.0, (days[-1] - days[0]) * 0.05)
+    levels = _ticks(min(low for _, low, _ in values), max(high for _, _, high in values))
+    x = _scale(days[0] - spare, days[-1] + spare, LEFT, WIDTH - RIGHT)
+    y = _scale(levels[0], levels[-1], HEIGHT - BOTTOM, TOP)
+    name = html.escape(title + (" (%)" if factor == 100.0 else ""))
+    start = y(values[0][0])
+    parts = [
+        _axes(x, y, [], levels, name, "last day of collection"),
+        f'<line class="zero" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{start:.1f}" y2="{start:.1f}"/>',
+        _line([(day, value) for day, (value, _, _) in zip(days, values, strict=True)], x, y, "train"),
+    ]
+    apart = -math.inf
+    for (day, *_), at, (value, low, high) in zip(points, days, values, strict=True):
+        parts.append(f'<line class="whisker" x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}"/>')
+        parts.append(f'<circle class="validation" cx="{x(at):.1f}" cy="{y(value):.1f}" r="5"/>')
+        if x(at) - apart >= 90:  # names that would overlap are left out; the table has all of them
+            apart = x(at)
+            parts.append(f'<text x="{apart:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{day}</text>')
+    return (
+        f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{name} over {len(points)} samples">'
+        f"<title>{name} over {len(points)} samples</title>{''.join(parts)}</svg>"
+    )
+
+
 def interval_bar(low: float, high: float, value: float, reach: tuple[float, float], kind: str) -> str:
     """A difference with its interval, on a scale over ``reach``, which holds 0; ``kind`` is a CSS class."""
     x = _scale(*reach, 8, 152)
@@ -103,7 +138,9 @@ def _scale(low: float, high: float, start: float, end: float) -> Scale:
     return lambda value: start + (value - low) * factor
 
 
-def _axes(x: Scale, y: Scale, levels_x: Sequence[float], levels_y: Sequence[float], label: str) -> str:
+def _axes(
+    x: Scale, y: Scale, levels_x: Sequence[float], levels_y: Sequence[float], label: str, below: str = "optimiser step"
+) -> str:
     bottom, middle = HEIGHT - BOTTOM, (HEIGHT - BOTTOM + TOP) / 2
     parts = []
     for level in levels_y:
@@ -114,7 +151,7 @@ def _axes(x: Scale, y: Scale, levels_x: Sequence[float], levels_y: Sequence[floa
         parts.append(f'<text x="{x(level):.1f}" y="{bottom + 18}" text-anchor="middle">{level:,.0f}</text>')
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>')
     centre = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(f'<text class="label" x="{centre:.0f}" y="{HEIGHT - 8}" text-anchor="middle">optimiser step</text>')
+    parts.append(f'<text class="label" x="{centre:.0f}" y="{HEIGHT - 8}" text-anchor="middle">{below}</text>')
     parts.append(
         f'<text class="label" transform="translate(14 {middle:.0f}) rotate(-90)" text-anchor="middle">{label}</text>'
     )

@@ -214,7 +214,7 @@ class Finisher:
         if ending.kind == "done":
             return self._validated(job, ending.detail) if phase == "validate" else self._succeeded(job, ending.detail)
         if ending.kind == "refused":
-            return self._failed(job, self._problem(job, phase, ending.detail))
+            return self._failed(job, self.problem(job, phase, ending.detail))
         if ending.kind == "cancel":
             return self._jobs.finish(job, "cancelled", [NewEvent(message="The job was cancelled")])
         if ending.kind in ("pause", "no room"):
@@ -289,7 +289,7 @@ class Finisher:
         self._jobs.give_back(job, [event], lambda body: body.model_copy(update=change))
         return self._jobs.job(job.id)
 
-    def _problem(self, job: Job, phase: str, error: Mapping[str, Any]) -> Problem:
+    def problem(self, job: Job, phase: str, error: Mapping[str, Any]) -> Problem:
         """An error of a run as OpenAI has it: which file of the request, which line, what to do."""
         parts = [str(error.get(key) or "") for key in ("where", "what", "rule", "fix")]
         named = [field_ for field_, _, file in self._files(job) if str(self.shelf.path(file)) in parts[0]]

@@ -78,7 +78,15 @@ MODELS: Mapping[str, type[BaseModel]] = {
 REQUIRED: Mapping[str, Mapping[str, Any]] = {"data": {"datasets": [{"path": "rows.jsonl"}]}}
 """What a part of the configuration cannot be checked without."""
 
-OTHERS = ("test_file", "learning_rate", "early_stopping_enabled", "train_on_inputs", "packing", "price_per_hour")
+OTHERS = (
+    "test_file",
+    "learning_rate",
+    "early_stopping_enabled",
+    "train_on_inputs",
+    "packing",
+    "price_per_hour",
+    "measure",
+)
 """Fields of ours that set no key by themselves."""
 
 
@@ -97,6 +105,8 @@ class Request(Record):
     learning_rate_multiplier: float | Auto = "auto"
     learning_rate: float | None = None
     price_per_hour: float | None = None
+    measure: bool = False
+    """For an estimate: run a few real steps."""
     extras: Mapping[str, Any] = {}
     """As they were sent, for the answer."""
     config: Mapping[str, Any] = {}
@@ -141,6 +151,7 @@ def read_request(body: object) -> Request:
         metadata=_metadata(sent.get("metadata")),
         learning_rate=rate,
         price_per_hour=_number(sent, "price_per_hour", above=-1e-12) if "price_per_hour" in sent else None,
+        measure=_flag(sent, "measure"),
         extras=extras,
         config=_config(extras),
         **hyper,
@@ -245,6 +256,13 @@ def _number(sent: Mapping[str, Any], key: str, above: float, place: str = "") ->
             param=f"{place}.{key}" if place else key,
         )
     return float(value)
+
+
+def _flag(sent: Mapping[str, Any], key: str) -> bool:
+    value = sent.get(key, False)
+    if not isinstance(value, bool):
+        raise JobError(f"{key} is {value!r}", rule=f"{key} is true or false", fix="correct it", param=key)
+    return value
 
 
 def _metadata(value: object) -> Mapping[str, str] | None:

@@ -19,6 +19,7 @@ from tunesmith.core.registry import nearest
 from tunesmith.core.store import Workspace
 from tunesmith.jobs.errors import JobError
 from tunesmith.jobs.hyperparameters import FEWEST_ROWS, auto_batch, auto_epochs
+from tunesmith.jobs.measuring import measure
 from tunesmith.jobs.records import Job, Spec, StoredFile
 from tunesmith.jobs.request import MOST_SEED, Request, read_request
 from tunesmith.jobs.serving import Registry, Serving
@@ -273,7 +274,7 @@ class FineTuning:
     # --- what it will take -------------------------------------------------------------------------------------------
 
     def estimate(self, tenant: str, body: object) -> dict[str, Any]:
-        """What a job would take: exact tokens, steps, and time and price by the speed of earlier jobs.
+        """What a job would take: exact tokens; time, memory and price by earlier jobs, or by a few real steps now.
 
         Raises:
             JobError: what would be refused of the job itself.
@@ -281,10 +282,13 @@ class FineTuning:
         request = read_request(body)
         spec = self.spec(tenant, request)
         count = self._tokens(tenant, spec)
-        speed = self._speed(spec)
-        trained = count["train"] * spec.n_epochs
-        seconds = trained / speed[0] if speed else None
-        price = request.price_per_hour
+        trained, price = count["train"] * spec.n_epochs, request.price_per_hour
+        if request.measure:
+            plan = measure(self.jobs, self.workspace, tenant, spec)
+            seconds, peak = sum(plan["seconds"]) / 2, max(plan["peak_memory_bytes"])
+            source = f"a few real steps: {plan['tokens_per_second']:,.0f} tokens/s"
+        else:
+            plan, (seconds, peak, source) = None, self._by_earlier_jobs(spec, trained)
         return {
             "object": "fine_tuning.estimate",
             "model": spec.model,
@@ -299,8 +303,9 @@ class FineTuning:
             "estimated_tokens": trained,
             "estimated_seconds": seconds,
             "estimated_price": None if seconds is None or price is None else seconds / 3600 * price,
-            "based_on": f"the speed of {speed[1]}" if speed else "not measured: no job on this base has ended yet",
-            "peak_memory_bytes": speed[2] if speed else None,
+            "peak_memory_bytes": peak,
+            "based_on": source,
+            "plan": plan,
         }
 
     def _tokens(self, tenant: str, spec: Spec) -> dict[str, int]:
@@ -322,16 +327,17 @@ class FineTuning:
         share = 1.0 - float(spec.config["val_size"]) - float(spec.config["test_size"])
         return {"train": round(total * share), "longest": longest}
 
-    def _speed(self, spec: Spec) -> tuple[float, str, int | None] | None:
-        """Tokens a second, id and peak memory of the last job of the same kind."""
+    def _by_earlier_jobs(self, spec: Spec, tokens: int) -> tuple[float | None, int | None, str]:
+        """Seconds, peak memory and where they come from: the last job of the same kind."""
         jobs, _ = self.jobs.jobs(limit=200, keep=lambda job: job.state == "succeeded")
         for job in jobs:
             result = job.body.result
             same = job.spec.base == spec.base and job.spec.config["method"] == spec.config["method"]
             if same and result and result.seconds > 0:
                 peak = (result.estimate or {}).get("peak_memory_bytes")
-                return result.trained_tokens / result.seconds, job.id, max(peak) if peak else None
-        return None
+                seconds = tokens * result.seconds / result.trained_tokens
+                return seconds, max(peak) if peak else None, f"the speed of {job.id}"
+        return None, None, "not measured: no job on this base has ended yet; measure: true runs a few real steps"
 
 
 def check_upload(purpose: str, seconds: int | None) -> None:

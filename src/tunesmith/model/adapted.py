@@ -71,12 +71,16 @@ class AdaptedLinear(nn.Module):
                 return self.base(x)
             return update.train(self, x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
         y = self.base(x)
-        x, out = x.reshape(1, -1, x.shape[-1]), y.view(1, -1, y.shape[-1])
+        if x.dim() != 3:
+            x = x.reshape(1, -1, x.shape[-1])
+        out = y.view(1, -1, y.shape[-1])
         for name, start, end in self.router.segments:
             update = self.adapters.get(name)
             if update is not None:
-                _require_all_tokens(x.shape[1], self.router.segments[-1][2])
+                require_all_tokens(x.shape[1], self.router.segments[-1][2])
                 out[:, start:end] = update.apply(self, x[:, start:end], out[:, start:end])
+        if self.router.stack is not None:
+            self.router.stack.apply(self, x, out)
         return y
 
 
@@ -90,7 +94,8 @@ def is_closed(layer: nn.Module) -> bool:
     return "tunesmith_closed" in vars(layer)
 
 
-def _require_all_tokens(rows: int, tokens: int) -> None:
+def require_all_tokens(rows: int, tokens: int) -> None:
+    """Raise AdapterError when an adapted layer is given other rows than those of the step."""
     if rows != tokens:
         raise AdapterError(
             f"an adapted layer is given {rows} of {tokens} tokens",

@@ -33,6 +33,7 @@ from tunesmith.model.residency import RESIDENT, Residency, State
 from tunesmith.model.router import BASE
 from tunesmith.model.sampling import Chooser, choose_token, likeliest
 from tunesmith.model.score import prompt_scores
+from tunesmith.model.stack import Stack
 
 __all__ = ["Engine", "choose_token"]
 
@@ -83,6 +84,7 @@ class Engine:
         self._store: Store | None = None
         self._alone = AloneCache()
         self._tainted = False
+        self._stack = Stack(base.model)
         base.model.eval()
 
     @property
@@ -375,15 +377,28 @@ class Engine:
                 ready.append(sequence)
                 last.append(len(ids) - 1)
         layout = Layout((), (), torch.empty(0, dtype=torch.int64), cache=self._cache(fresh, later, decoding))
-        self.base.router.training, self.base.router.segments = None, segments_of(parts)
         where = torch.tensor([places], dtype=torch.int64, device=self.base.device)
-        hidden = self.base.body(layout=layout, position_ids=where, **inputs(self.base, parts, ids))
+        self._route(parts, decoding, len(ids))
+        try:
+            hidden = self.base.body(layout=layout, position_ids=where, **inputs(self.base, parts, ids))
+        finally:
+            self._stack.settle()
+            self.base.router.stack = None
         for sequence, taken in parts:
             sequence.done += taken
         if not last:
             return [], hidden
         rows = hidden if len(last) == len(ids) else hidden[last]
         return ready, self.base.head(rows).cpu()
+
+    def _route(self, parts: Parts, decoding: Sequence[Generation], tokens: int) -> None:
+        """Say which adapter serves which rows; low-rank ones of several answers that decode are laid together."""
+        router, laid = self.base.router, [g.entry.key for g in decoding if g.entry.low_rank]
+        stacked = len(set(laid)) > 1
+        if stacked:  # they stand at the end of the row
+            self._stack.arrange(laid, tokens - len(laid), tokens)
+            router.stack = self._stack
+        router.training, router.segments = None, segments_of(parts, stacked)
 
     def _cache(self, fresh: Parts, later: Parts, decoding: Sequence[Generation]) -> StepCache | AloneCache:
         if self.base.way.alone:

@@ -14,6 +14,7 @@ from tunesmith.model.kv import Piece, Row
 from tunesmith.model.load import Base
 from tunesmith.model.pages import Chain
 from tunesmith.model.residency import Entry
+from tunesmith.model.router import BASE
 from tunesmith.model.sampling import Chooser
 
 Tensor = torch.Tensor
@@ -79,7 +80,7 @@ def plan(
     running = list(running)
     decoding = [g for g in running if g.made]
     if not alone:
-        decoding.sort(key=lambda g: (g.entry.key, g.seat.slab.length, g.seat.slot))
+        decoding.sort(key=lambda g: (g.entry.low_rank, g.entry.key, g.seat.slab.length, g.seat.slot))
     whole = budget = busy if decoding else idle
     pieces: list[tuple[Generation, int]] = []
     for generation in running:
@@ -114,12 +115,17 @@ def inputs(base: Base, parts: Parts, ids: list[int]) -> dict[str, Tensor]:
     return {"inputs_embeds": embedded}
 
 
-def segments_of(parts: Parts) -> list[tuple[str, int, int]]:
-    """Neighbouring tokens of the same adapter joined into (key, start, end)."""
+def segments_of(parts: Parts, stacked: bool = False) -> list[tuple[str, int, int]]:
+    """Neighbouring tokens of the same adapter joined into (key, start, end).
+
+    Args:
+        stacked: answers that decode with low-rank adapters are served elsewhere, and stand here as the base.
+    """
     segments: list[tuple[str, int, int]] = []
     at = 0
     for generation, taken in parts:
-        key = generation.entry.key
+        elsewhere = stacked and generation.made > 0 and generation.entry.low_rank
+        key = BASE if elsewhere else generation.entry.key
         if segments and segments[-1][0] == key:
             segments[-1] = (key, segments[-1][1], at + taken)
         else:

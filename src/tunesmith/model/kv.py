@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 
 from tunesmith.model.attention import Extras, Layout, packed_attention, plan_layout, positions
 from tunesmith.model.pages import PAGE, Chain, Page, PageCache
@@ -302,8 +303,8 @@ class StepCache:
     """
 
     def __init__(self, fresh: Sequence[Piece], later: Sequence[Piece], decoding: Sequence[tuple[Row, int]]) -> None:
-        if len(fresh) == 1 and not later and not decoding and fresh[0].count <= QUERIES:
-            fresh, later = (), fresh  # alone: with the roundings of transformers' eager attention, bit by bit
+        if len(fresh) == 1:
+            later, fresh = (*fresh, *later), ()  # by the kernel that transformers takes, with its roundings, bit by bit
         self.fresh, self.later, self.decoding = fresh, later, decoding
         self.runs: list[Run] = []
         self.layout: Layout | None = None
@@ -356,17 +357,36 @@ def _write(layer: int, piece: Piece, key: Tensor, value: Tensor) -> None:
 
 def _look_back(layer: int, piece: Piece, query: Tensor, scaling: float, window: int, extras: Extras | None) -> Tensor:
     """Attention (t, H, D) of a piece's queries to all before them in the row and to each other."""
-    extras = extras or Extras()
     slot, end = piece.row.slot, piece.before + piece.count
     keys, values = (side[layer][slot : slot + 1, :, :end] for side in (piece.row.slab.keys, piece.row.slab.values))
-    heads, groups = keys.shape[1], query.shape[1] // keys.shape[1]
-    columns, outputs = torch.arange(end, device=query.device)[None], []
+    if extras is not None:
+        return _step_by_step(piece, query, keys, values, scaling, window, extras)
+    side = query.transpose(0, 1)[None]
+    if not piece.before and not window:
+        out = F.scaled_dot_product_attention(side, keys, values, is_causal=True, scale=scaling, enable_gqa=True)
+    else:
+        seen = ~_hidden(piece, 0, piece.count, window, query.device)
+        out = F.scaled_dot_product_attention(side, keys, values, attn_mask=seen, scale=scaling, enable_gqa=True)
+    return out[0].transpose(0, 1)
+
+
+def _hidden(piece: Piece, start: int, count: int, window: int, where: torch.device) -> Tensor:
+    """(count, before + t) bool: what the queries from ``start`` on may not see."""
+    at = torch.arange(piece.before + start, piece.before + start + count, device=where)[:, None]
+    columns = torch.arange(piece.before + piece.count, device=where)[None]
+    hidden = columns > at
+    return hidden | (columns <= at - window) if window else hidden
+
+
+def _step_by_step(
+    piece: Piece, query: Tensor, keys: Tensor, values: Tensor, scaling: float, window: int, extras: Extras
+) -> Tensor:
+    """The same where scores are capped or have sinks, one operation after the other."""
+    heads, groups, end = keys.shape[1], query.shape[1] // keys.shape[1], keys.shape[2]
+    outputs = []
     for start in range(0, piece.count, QUERIES):
         part = query[start : start + QUERIES]
-        at = torch.arange(piece.before + start, piece.before + start + len(part), device=query.device)[:, None]
-        hidden = columns > at
-        if window:
-            hidden = hidden | (columns <= at - window)
+        hidden = _hidden(piece, start, len(part), window, query.device)
         side = part.transpose(0, 1).reshape(1, heads, groups * len(part), -1)
         scores = extras.cap(torch.matmul(side, keys.transpose(-1, -2)) * scaling)
         square = scores.view(1, heads, groups, len(part), end).masked_fill(hidden, float("-inf"))
@@ -431,24 +451,15 @@ def _decode_run(
         query = query.new_zeros(run.slots, *query.shape[1:]).index_copy_(0, run.slot, query)
     keys, values = keys[:, :, : run.longest], values[:, :, : run.longest]
     side = query.view(run.slots, keys.shape[1], heads // keys.shape[1], -1)
-    exact = run.slots == 1 and query.dtype == torch.float32
-    scores = _product(side, keys.transpose(-1, -2), exact) * scaling
-    if extras is not None:
-        scores = extras.cap(scores)
-    mask = run.mask(window, scores.dtype)
-    if mask is not None:
-        scores = scores + mask
-    if extras is not None:
-        weights = extras.weights(scores, side.shape[2]).to(query.dtype)
+    mask = run.mask(window, side.dtype)
+    if extras is None and mask is None:  # alone: the very call of transformers, and its roundings
+        side = query.unsqueeze(2)
+        out = F.scaled_dot_product_attention(side, keys, values, scale=scaling, enable_gqa=True)
+    elif extras is None:  # heads that share keys stand as queries of one head
+        out = F.scaled_dot_product_attention(side, keys, values, attn_mask=mask, scale=scaling)
     else:
-        weights = torch.softmax(scores, dim=-1)
-    out = _product(weights, values, exact).reshape(run.slots, heads, -1)
+        scores = extras.cap(torch.matmul(side, keys.transpose(-1, -2)) * scaling)
+        weights = extras.weights(scores if mask is None else scores + mask, side.shape[2]).to(query.dtype)
+        out = torch.matmul(weights, values)
+    out = out.reshape(run.slots, heads, -1)
     return out.index_select(0, run.slot) if idle else out
-
-
-def _product(side: Tensor, other: Tensor, exact: bool) -> Tensor:
-    """(S, K, G, …) times (S, K, …). ``exact``: one head at a time, which sums in the order in which transformers' eager
-    attention does; in fp32 a product of several rows sums in another one."""
-    if not exact:
-        return torch.matmul(side, other)
-    return torch.cat([torch.matmul(side[:, :, g : g + 1], other) for g in range(side.shape[2])], dim=2)

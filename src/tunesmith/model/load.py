@@ -33,7 +33,11 @@ UNSTATED_CONTEXT = 1 << 15
 
 @dataclass
 class Base:
-    """A causal language model in memory, wired to an adapter router. ``way``: how documents run through it exactly."""
+    """A causal language model in memory, wired to an adapter router.
+
+    ``way``: how documents run through it exactly. ``layout``: what its weights became for answering, where results
+    differ by it (`tunesmith.model.packed`).
+    """
 
     model: nn.Module
     folder: Path
@@ -43,11 +47,12 @@ class Base:
     way: Way
     four_bit: bool = False
     router: Router = field(default_factory=Router)
+    layout: str = ""
 
     @property
     def format(self) -> str:
         """Name of the number format, as cards have it."""
-        return str(self.dtype).removeprefix("torch.") + (device.FOUR_BIT if self.four_bit else "")
+        return str(self.dtype).removeprefix("torch.") + (device.FOUR_BIT if self.four_bit else "") + self.layout
 
     def __post_init__(self) -> None:
         body = body_of(self.model)

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Literal
 
 from tunesmith.core.errors import CorruptArtifactError, InputError, TunesmithError
-from tunesmith.model.adapters import Adapter, Spec, detach, read_adapter, read_files, require_fit
+from tunesmith.model.adapters import Adapter, detach, read_adapter, read_files, require_fit
 from tunesmith.model.load import Base
+from tunesmith.model.lora import LoRASpec
 from tunesmith.model.router import BASE
 from tunesmith.model.virtual import VirtualSpec
 
@@ -31,11 +32,13 @@ State = Literal["ready", "loading", "full"]
 class Entry:
     """An adapter, or the base (``key`` ""). ``key``: its name on the base. ``users``: requests that began on it and
     are not over; ``running``: those of them that take part in steps. ``virtual``: how many virtual tokens it has, and
-    whether they are embeddings. One that is in training has no digest."""
+    whether they are embeddings; ``low_rank``: whether it is made of low-rank updates alone. One that is in training has
+    no digest."""
 
     key: str
     digest: str
     virtual: tuple[int, bool] = (0, False)
+    low_rank: bool = False
     folder: Path | None = None
     names: set[str] = field(default_factory=set)
     pinned: bool = False
@@ -93,7 +96,7 @@ class Residency:
         with self._placing:
             with self._lock:
                 key = self._free_key(name, adapter.digest)
-                entry = self._digests.get(adapter.digest) or Entry(key, adapter.digest, virtual_of(adapter.spec))
+                entry = self._digests.get(adapter.digest) or new_entry(key, adapter)
                 place = self._claim(entry, pinned)
             entry.folder = folder
             if place:
@@ -261,9 +264,11 @@ class Residency:
         detach(self.base, entry.key)
 
 
-def virtual_of(spec: Spec) -> tuple[int, bool]:
-    """How many virtual tokens an adapter has, and whether they are embeddings."""
-    return (spec.count, spec.kind == "prompt") if isinstance(spec, VirtualSpec) else (0, False)
+def new_entry(key: str, adapter: Adapter) -> Entry:
+    """What is known of an adapter from its settings."""
+    spec = adapter.spec
+    virtual = (spec.count, spec.kind == "prompt") if isinstance(spec, VirtualSpec) else (0, False)
+    return Entry(key, adapter.digest, virtual, isinstance(spec, LoRASpec) and not spec.magnitude)
 
 
 def _unknown(name: str) -> InputError:

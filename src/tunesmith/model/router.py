@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 
@@ -31,17 +32,27 @@ class Virtual:
         return cells[:, 2 * layer].to(like.dtype), cells[:, 2 * layer + 1].to(like.dtype)
 
 
+class Rows(Protocol):
+    """Adds the updates of several adapters, one for each of some rows; see `tunesmith.model.stack`."""
+
+    def apply(self, layer: Any, x: Tensor, out: Tensor) -> None:
+        """Add to ``out`` (1, T, out) what the adapters of a layer make of x (1, T, in)."""
+        ...
+
+
 @dataclass
 class Router:
     """``segments`` are (adapter name, start, end) over the T tokens of the packed row.
 
     ``training`` names the one adapter that is being trained, which then serves every token with gradients.
-    ``virtual`` holds, by adapter name, the virtual tokens of those adapters that have some.
+    ``virtual`` holds, by adapter name, the virtual tokens of those adapters that have some. ``stack`` serves rows that
+    no segment names.
     """
 
     segments: Sequence[tuple[str, int, int]] = ()
     training: str | None = None
     virtual: dict[str, Virtual] = field(default_factory=dict)
+    stack: Rows | None = None
 
     def virtual_count(self, adapter: str) -> int:
         """Positions that an adapter takes before each document."""

@@ -42,7 +42,7 @@ def read_tensors(path: Path, content: bytes) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise _refused(path, f"{name[:200]} holds numbers that are not finite")
-    return tensors
+    return dict(sorted(tensors.items()))
 
 
 def _refused(path: Path, reason: str) -> CorruptArtifactError:

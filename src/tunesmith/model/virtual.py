@@ -93,7 +93,7 @@ def _behind_prompts(
     prefixes = tuple(None if found and found.embeddings is not None else found for found in before)
     segments = router.segments
     try:
-        router.segments = _widened(router, layout.lengths, lengths)
+        router.segments = [] if router.training is not None else _widened(router, layout.lengths, lengths)
         hidden = body(
             layout=replace(wider, prefixes=prefixes if any(prefixes) else ()),
             position_ids=torch.cat(places)[None],

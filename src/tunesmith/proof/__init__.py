@@ -5,7 +5,7 @@ Sits above `tunesmith.lifecycle`, beside delivery and experiments.
 
 from tunesmith.proof.evaluating import evaluate_models, write_spec
 from tunesmith.proof.models import Opened, open_models
-from tunesmith.proof.series import Trend, add_point, require_fresh, trend
+from tunesmith.proof.series import Trend, add_point, require_fresh, trend, trend_page
 
 __all__ = [
     "Opened",
@@ -15,5 +15,6 @@ __all__ = [
     "open_models",
     "require_fresh",
     "trend",
+    "trend_page",
     "write_spec",
 ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
-from tunesmith.core.artifacts import Report
+from tunesmith import evaluate
+from tunesmith.core.artifacts import Report, Verdict
 from tunesmith.core.errors import DataError, InputError
 from tunesmith.core.records import SCHEMA_VERSION, Example, Record
 from tunesmith.core.stats import Interval, z_value
@@ -41,7 +42,7 @@ class Trend(Record):
 
     series: str
     points: tuple[Point, ...]
-    verdict: str
+    verdict: Verdict
     sentence: str
     days: int
     """Age of the newest point."""
@@ -134,7 +135,28 @@ def trend(series: str, workspace: Workspace, now: datetime | None = None) -> Tre
     )
 
 
-def _judge(points: Sequence[Point]) -> tuple[str, str]:
+def trend_page(found: Trend) -> str:
+    """The series as an HTML page, with the points that were measured by the newest one's metric."""
+    metric = found.points[-1].metric
+    points = [
+        evaluate.TrendPoint(
+            date.fromisoformat(point.at[:10]),
+            point.model,
+            point.model_digest,
+            point.report_id,
+            point.n,
+            point.value,
+            point.low,
+            point.high,
+        )
+        for point in found.points
+        if point.metric == metric
+    ]
+    due = f"the newest sample is {found.days} days old; collect fresh rows" if found.due else ""
+    return evaluate.trend_to_html(found.series, metric, points, found.verdict, found.sentence, due)
+
+
+def _judge(points: Sequence[Point]) -> tuple[Verdict, str]:
     """Newest against first, on different rows: an interval of the difference from the two intervals.
 
     Each half is carried over from the score's own interval (Newcombe's method, Statistics in Medicine 17, 1998), so
@@ -154,7 +176,7 @@ def _judge(points: Sequence[Point]) -> tuple[str, str]:
         visible = (z_value(0.975) + z_value(0.8)) * _error(interval)
         return "cannot tell", f"no change that these rows could show: {text}; smaller than {visible:.2g} stays unseen"
     rose = interval.low > 0
-    verdict = "better" if rose == last.higher_is_better else "worse"
+    verdict: Verdict = "better" if rose == last.higher_is_better else "worse"
     return verdict, f"{verdict} than at the beginning: {text}"
 
 

@@ -8,7 +8,19 @@ Light to import: no torch, no web framework.
 from tunesmith.serve.account import Account, RemoteJob, open_account
 from tunesmith.serve.answer import Answer, Choice, Piece, TokenScore
 from tunesmith.serve.config import Config
+from tunesmith.serve.deployments import (
+    Arm,
+    Deployment,
+    Guardrail,
+    change,
+    deploy,
+    deployed,
+    deployments,
+    require_deployed,
+    roll_back,
+)
 from tunesmith.serve.errors import RequestError
+from tunesmith.serve.feedback import Feedback
 from tunesmith.serve.gateway import Gateway
 from tunesmith.serve.keys import (
     SCOPES,
@@ -22,6 +34,7 @@ from tunesmith.serve.keys import (
     revoke_key,
     stored_keys,
 )
+from tunesmith.serve.metrics import CONTENT_TYPE as METRICS_TYPE
 from tunesmith.serve.models import ServedModel, served_models
 from tunesmith.serve.opening import (
     make_renderer,
@@ -35,18 +48,24 @@ from tunesmith.serve.opening import (
 from tunesmith.serve.options import Caller, Options, ToolUse
 from tunesmith.serve.remote import EndpointError, Remote, is_remote, open_remote
 from tunesmith.serve.server import Server, bind, run, start_server
+from tunesmith.serve.traffic import Traffic
 from tunesmith.text.toolcalls import Tool
 
 __all__ = [
+    "METRICS_TYPE",
     "SCOPES",
     "Account",
     "Answer",
     "ApiKey",
+    "Arm",
     "Caller",
     "Choice",
     "Config",
+    "Deployment",
     "EndpointError",
+    "Feedback",
     "Gateway",
+    "Guardrail",
     "Keyring",
     "Options",
     "Piece",
@@ -60,9 +79,14 @@ __all__ = [
     "TokenScore",
     "Tool",
     "ToolUse",
+    "Traffic",
     "add_key",
     "api_key",
     "bind",
+    "change",
+    "deploy",
+    "deployed",
+    "deployments",
     "is_remote",
     "make_renderer",
     "open_account",
@@ -73,7 +97,9 @@ __all__ = [
     "open_remote",
     "open_samplers",
     "public_name",
+    "require_deployed",
     "revoke_key",
+    "roll_back",
     "run",
     "served_models",
     "start_server",

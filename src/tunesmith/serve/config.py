@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -45,6 +45,21 @@ class Config(Record):
     )
     max_schema_bytes: int = Field(
         default=64 * 1024, ge=256, description="Largest JSON schema (of an answer, or of all tools together), in bytes."
+    )
+    weights: Literal["auto", "plain", "packed", "int8"] = Field(
+        default="auto",
+        description="How the base's weights lie in memory: plain; packed, a second copy that is multiplied faster, "
+        "with the same results; int8, half of what is read for each token, with results that differ a little. auto "
+        "packs where a quarter of the free memory is enough.",
+    )
+    max_resident_adapters: int = Field(
+        default=64, ge=1, description="Adapters in memory at a time; others are loaded when a request names them."
+    )
+    cache_mib: int | None = Field(
+        default=None,
+        ge=1,
+        description="Memory for keys and values of requests and of known beginnings, in MiB; not set: a quarter of "
+        "what is free.",
     )
     price_per_hour: float | None = Field(
         default=None, ge=0.0, description="What an hour of this machine costs; requests are logged with their share."

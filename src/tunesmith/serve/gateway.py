@@ -13,15 +13,19 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
+from tunesmith.core.errors import TunesmithError
 from tunesmith.core.generation import GenerationRequest, PromptScorer, TokenEngine
 from tunesmith.core.records import Message, Trace
 from tunesmith.serve.answer import Answer, Route
 from tunesmith.serve.config import Config
 from tunesmith.serve.errors import RequestError, shutting_down
+from tunesmith.serve.feedback import Feedback, FeedbackBook
 from tunesmith.serve.hot import HotAdapters
+from tunesmith.serve.metrics import Metrics
 from tunesmith.serve.models import ModelTable, ServedModel
 from tunesmith.serve.options import NOBODY, Caller, Options
 from tunesmith.serve.prepare import Prepared, prepare_chat, prepare_texts, refused, token_limit
+from tunesmith.serve.traffic import Traffic
 from tunesmith.serve.worker import EngineWorker, Job
 
 log = logging.getLogger(__name__)
@@ -37,6 +41,8 @@ class Gateway:
         models: the callable names (see `served_models`).
         config: limits.
         on_trace: receives one record for each answered request, on a thread of its own, in order of their ends.
+        traffic: the aliases, with their splits and guardrails.
+        book: takes what users say of answers; None: nothing is kept.
 
     Raises:
         InputError: no model, or one name twice.
@@ -49,19 +55,25 @@ class Gateway:
         *,
         config: Config | None = None,
         on_trace: Callable[[Trace], None] | None = None,
+        traffic: Traffic | None = None,
+        book: FeedbackBook | None = None,
     ) -> None:
         self.config = config or Config()
         self.models = ModelTable(models)
+        self.traffic = traffic
         self.hot: HotAdapters | None = None
         """Takes adapters while the server runs, where the engine can."""
         self.context_length = engine.context_length
         self._scores = isinstance(engine, PromptScorer)
         self._prepare = engine.prepare
-        self._worker = EngineWorker(engine, self.config.max_running_requests)
+        self.metrics = Metrics(self.models.base.name)
+        self._book = book or FeedbackBook(lambda feedback: None)
+        self._worker = EngineWorker(engine, self.config.max_running_requests, self.metrics.step)
         self._on_trace = on_trace
         self._traces = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tunesmith-traces")
         self._lock = threading.Lock()
         self._pending: Counter[str] = Counter()
+        self._shadows: set[asyncio.Task[None]] = set()
         self._mean_seconds = 1.0
         self._started = self._stopping = False
 
@@ -83,6 +95,8 @@ class Gateway:
             if not self._started:
                 self._started = True
                 self._worker.start()
+                if self.traffic is not None:
+                    self.traffic.start()
 
     def close(self, grace: float = 0.0, hurry: Callable[[], bool] = lambda: False) -> None:
         """Take nothing more, let running answers go on for ``grace`` seconds, break off the rest, end the thread.
@@ -100,6 +114,28 @@ class Gateway:
                 time.sleep(0.02)
             self._worker.stop()
             self._traces.shutdown()
+            if self.traffic is not None:
+                self.traffic.close()
+
+    def visible(self, tenant: str) -> list[ServedModel]:
+        """The models and aliases that a tenant may call; an alias comes before a model of the same name."""
+        aliases = self.traffic.visible(tenant) if self.traffic else []
+        return list({model.name: model for model in (*self.models.visible(tenant), *aliases)}.values())
+
+    def find(self, name: str, caller: Caller) -> tuple[ServedModel, Route, ServedModel | None]:
+        """What answers to a name, how a request came there, and who gets a copy of it.
+
+        Raises:
+            RequestError: nothing that this caller may call has this name.
+        """
+        chosen = self.traffic.choose(name, caller) if self.traffic else None
+        if chosen is not None:
+            return chosen.model, Route(name, chosen.arm, caller.tenant, caller.key), chosen.shadow
+        model = self.models.get(name, caller.tenant)
+        if model is None:
+            aliases = [alias.name for alias in self.traffic.visible(caller.tenant)] if self.traffic else []
+            raise self.models.unknown(name, caller.tenant, aliases)
+        return model, Route(tenant=caller.tenant, key=caller.key), None
 
     async def chat(self, model: str, messages: Sequence[Message], options: Options, caller: Caller = NOBODY) -> Answer:
         """Answer a conversation.
@@ -108,11 +144,29 @@ class Gateway:
             RequestError: unknown model, messages that the renderer refuses, too long, over a limit, queue full,
                 shutting down.
         """
-        served = self.models.find(model, caller.tenant)
+        served, route, shadow = self.find(model, caller)
         self._check_choices(options.n)
         prepared = await asyncio.to_thread(prepare_chat, served, messages, options, self.config.max_schema_bytes)
         await self._compile(served, prepared, options)
-        return self._open(served, prepared, options, Route(tenant=caller.tenant, key=caller.key))
+        answer = self._open(served, prepared, options, route)
+        if shadow is not None and self.pending * 2 < self.config.max_pending_requests:
+            self._cast_shadow(shadow, messages, options, route)
+        return answer
+
+    def _cast_shadow(self, model: ServedModel, messages: Sequence[Message], options: Options, route: Route) -> None:
+        """Let a second model answer as well, where nobody sees it and it takes nobody's place."""
+        task = asyncio.create_task(self._shadow(model, messages, options, route))
+        self._shadows.add(task)
+        task.add_done_callback(self._shadows.discard)
+
+    async def _shadow(self, model: ServedModel, messages: Sequence[Message], options: Options, route: Route) -> None:
+        try:
+            most = self.config.max_schema_bytes
+            prepared = await asyncio.to_thread(prepare_chat, model, messages, options, most)
+            hidden = Route(route.alias, f"shadow:{route.arm}", route.tenant, route.key)
+            await self._open(model, prepared, options, hidden).collect()
+        except TunesmithError as error:
+            log.info("a copy for the shadow of %s was not answered: %s", route.alias, error.what)
 
     async def _compile(self, model: ServedModel, prepared: Prepared, options: Options) -> None:
         """Let the engine compile a grammar where nobody waits for it: neither the event loop nor running answers."""
@@ -137,7 +191,7 @@ class Gateway:
         Raises:
             RequestError: as for `chat`, and a token id that the tokenizer does not have.
         """
-        served = self.models.find(model, caller.tenant)
+        served, route, _ = self.find(model, caller)
         self._check_choices(len(prompts) * options.n)
         if echo and options.logprobs is not None and not self._scores:
             raise RequestError(
@@ -147,7 +201,7 @@ class Gateway:
                 param="echo",
             )
         prepared = await asyncio.to_thread(prepare_texts, served, prompts, options, echo)
-        return self._open(served, prepared, options, Route(tenant=caller.tenant, key=caller.key))
+        return self._open(served, prepared, options, route)
 
     def _open(self, model: ServedModel, prepared: Prepared, options: Options, route: Route) -> Answer:
         prompts = prepared.prompts
@@ -195,9 +249,23 @@ class Gateway:
                 raise shutting_down()
             if self.state == "failed":
                 raise RequestError("engine_failed", "The engine has failed.", fix="Restart the server.")
-            self._refuse_overload(len(jobs), tenant)
+            try:
+                self._refuse_overload(len(jobs), tenant)
+            except RequestError as error:
+                self.metrics.refused(error.reason)
+                raise
             self._worker.submit(jobs)
             self._pending[tenant] += len(jobs)
+
+    def feedback(self, feedback: Feedback, tenant: str) -> Feedback:
+        """Keep what a user says of an answer; not of the event loop.
+
+        Raises:
+            RequestError: the tenant had no such request.
+        """
+        kept = self._book.give(feedback, tenant)
+        self.metrics.judged(kept.kind, kept.model, kept.arm)
+        return kept
 
     def _refuse_overload(self, more: int, tenant: str) -> None:
         retry_after = max(1, min(60, math.ceil(self._mean_seconds)))
@@ -223,14 +291,19 @@ class Gateway:
         trace = answer.trace(self.config.price_per_hour)
         with self._lock:
             self._pending[trace.tenant] -= answer.choices
+            if not self.pending:
+                self.metrics.load(0, 0)
             self._mean_seconds += (trace.seconds - self._mean_seconds) / 8
-        if self._on_trace:
-            self._traces.submit(self._write_trace, self._on_trace, trace)
+        self._traces.submit(self._write_trace, trace, answer.beginning)
 
-    @staticmethod
-    def _write_trace(write: Callable[[Trace], None], trace: Trace) -> None:
+    def _write_trace(self, trace: Trace, beginning: str) -> None:
         try:
-            write(trace)
+            self.metrics.observe(trace)
+            self._book.remember(trace)
+            if self.traffic is not None and self.traffic.watch(trace, beginning):
+                self.metrics.taken_back(trace.alias)
+            if self._on_trace:
+                self._on_trace(trace)
         except Exception:
             # A full disk must not stop answers; the loss is logged.
             log.exception("the trace of %s could not be written", trace.request_id)

@@ -9,6 +9,7 @@ from typing import Protocol, final
 from tunesmith.core.store import Workspace
 from tunesmith.model.resolve import resolve_subject
 from tunesmith.serve.models import ModelTable, ServedModel, fingerprint_of
+from tunesmith.serve.traffic import Traffic
 
 
 class HotEngine(Protocol):
@@ -38,10 +39,19 @@ class HotAdapters:
         base: name of the base for clients.
         folder: of the base, whose tokenizer and template adapters are rendered with.
         workspace: resolves what an adapter says of itself.
+        traffic: the aliases that may lead to its adapters.
     """
 
-    def __init__(self, engine: HotEngine, models: ModelTable, base: str, folder: Path, workspace: Workspace) -> None:
-        self._engine, self._models, self._base = engine, models, base
+    def __init__(
+        self,
+        engine: HotEngine,
+        models: ModelTable,
+        base: str,
+        folder: Path,
+        workspace: Workspace,
+        traffic: Traffic | None = None,
+    ) -> None:
+        self._engine, self._models, self._base, self._traffic = engine, models, base, traffic
         self._folder, self._workspace = folder, workspace
         self._lock = threading.Lock()
 
@@ -72,5 +82,6 @@ class HotAdapters:
                 self._engine.remove_adapter(name)
 
     def users(self, name: str, tenant: str) -> list[str]:
-        """What leads to a name: nothing does, as long as every name means one adapter."""
-        return []
+        """The aliases that lead to the weights that a name means."""
+        model = self._models.get(name, tenant)
+        return self._traffic.uses(model.adapter_digest) if self._traffic and model and model.adapter_digest else []

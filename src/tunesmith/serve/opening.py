@@ -18,9 +18,12 @@ from tunesmith.core.records import Message, Prompt, SamplingParams
 from tunesmith.core.store import Workspace
 from tunesmith.model.resolve import Subject, resolve_model, resolve_subject, source_of, way_to_trained_base
 from tunesmith.serve.config import Config
+from tunesmith.serve.feedback import FeedbackBook
 from tunesmith.serve.gateway import Gateway
 from tunesmith.serve.hot import HotAdapters
+from tunesmith.serve.loading import ArtifactLoader
 from tunesmith.serve.models import served_models
+from tunesmith.serve.traffic import Traffic
 from tunesmith.text.template import TemplateRenderer, load_renderer
 
 if TYPE_CHECKING:
@@ -51,20 +54,30 @@ def subject_renderer(subject: Subject, folder: Path) -> TemplateRenderer:
     return renderer
 
 
-def open_engine(folder: Path, dtype: str, emit: Emit, name: str = "") -> Engine:
+def open_engine(folder: Path, dtype: str, emit: Emit, name: str = "", config: Config | None = None) -> Engine:
     """A base in memory, on all cores, ready to answer.
 
     ``dtype``: "bfloat16", "float32", or "auto" for the hardware's best; with "-nf4" behind it, packed into 4 bits.
+    ``config``: of a server; without one the weights stay as they are, so that they can be trained as well.
+
+    Raises:
+        ConfigError: weights that this machine or this base cannot have.
     """
     from tunesmith.model import device
     from tunesmith.model.engine import Engine
     from tunesmith.model.load import load_base
+    from tunesmith.model.packed import lay_out
 
     emit(Note(text=device.use_all_cores()))
     wanted, four_bit = device.parse_format(dtype)
     base = load_base(folder, wanted, four_bit=four_bit)
     emit(Note(text=f"loaded {name or folder.name} in {base.format} on {base.device}"))
-    return Engine(base)
+    if config is None:
+        return Engine(base)
+    emit(Note(text=lay_out(base, config.weights)))
+    cache = None if config.cache_mib is None else config.cache_mib << 20
+    running, resident = config.max_running_requests, config.max_resident_adapters
+    return Engine(base, running, cache_bytes=cache, max_resident=resident)
 
 
 def dtype_for(subjects: Iterable[Subject]) -> str:
@@ -159,18 +172,26 @@ def open_gateway(
     # A base beside its run gets the run's template: as in the verdict, and bases without one answer at all.
     base_renderer = subject_renderer(subject, folder)
     dtype = dtype_for([subject, *(adapter for adapter, _ in found.values())])
-    engine = open_engine(folder, dtype, emit, public_name(subject.base))
+    engine = open_engine(folder, dtype, emit, public_name(subject.base), config or Config())
     for name, (adapter, weights) in found.items():
         _warn_without_card(adapter, emit)
         engine.add_adapter(name, weights)
         emit(Note(text=f"loaded adapter {name} ({engine.adapters[name][:12]})"))
     base_name = public_name(subject.base) if subject.adapter else subject.name
     models = served_models(engine, base_name, base_renderer, renderers)
-    traces = workspace.root / "traces.jsonl"
-    gateway = Gateway(
-        engine, models, config=config, on_trace=lambda trace: store.append_line(traces, trace.model_dump_json())
+    traces, said = workspace.root / "traces.jsonl", workspace.root / "feedback.jsonl"
+    loader = ArtifactLoader(
+        engine, workspace, lambda path: subject_renderer(resolve_subject(str(path), workspace), folder), base_name
     )
-    gateway.hot = HotAdapters(engine, gateway.models, base_name, folder, workspace)
+    gateway = Gateway(
+        engine,
+        models,
+        config=config,
+        on_trace=lambda trace: store.append_line(traces, trace.model_dump_json()),
+        traffic=Traffic(workspace, loader, models[0]),
+        book=FeedbackBook(lambda given: store.append_line(said, given.model_dump_json()), traces),
+    )
+    gateway.hot = HotAdapters(engine, gateway.models, base_name, folder, workspace, gateway.traffic)
     return gateway
 
 

@@ -1,4 +1,4 @@
-"""``GET /health``: needs no key and tells nothing but the state."""
+"""``GET /health`` and ``/ready``: need no key and tell nothing but the state."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ def router(gateway: Gateway) -> APIRouter:
     """The route."""
     routes = APIRouter()
 
+    @routes.get("/ready")
     @routes.get("/health")
     async def health() -> Response:
         ready = gateway.state == "ready"

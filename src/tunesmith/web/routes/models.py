@@ -7,7 +7,7 @@ from fastapi.requests import Request
 from fastapi.responses import Response
 
 from tunesmith.serve import Gateway
-from tunesmith.web.access import principal_of
+from tunesmith.web.access import caller_of, principal_of
 from tunesmith.web.envelope import json_response
 from tunesmith.web.wire import model_object
 
@@ -18,14 +18,14 @@ def router(gateway: Gateway) -> APIRouter:
 
     @routes.get("/models")
     async def list_models(request: Request) -> Response:
-        seen = gateway.models.visible(principal_of(request).tenant)
+        seen = gateway.visible(principal_of(request).tenant)
         listed = [model_object(model, gateway.context_length) for model in seen]
         return json_response({"object": "list", "data": listed})
 
     # Names may have slashes, and clients send them as they are or percent-encoded.
     @routes.get("/models/{name:path}")
     async def retrieve_model(name: str, request: Request) -> Response:
-        model = gateway.models.find(name, principal_of(request).tenant)
+        model, _, _ = gateway.find(name, caller_of(request))
         return json_response(model_object(model, gateway.context_length))
 
     return routes
