@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help torture demo test check fix docs bench torture venv constraints
+.PHONY: help demo test check fix docs bench torture venv constraints
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -19,9 +19,6 @@ demo: $(VENV)/.installed  ## install, then run the whole job on real data (about
 
 test: $(VENV)/.installed-dev  ## the whole test suite
 	$(BIN)/python -m pytest
-
-torture: $(VENV)/.installed-dev  ## 1,000 random kills of jobs (hours)
-	TUNESMITH_KILLS=1000 $(BIN)/python -m pytest tests/jobs/test_kill.py
 
 check: $(VENV)/.installed-dev  ## lint, format, types, layers, policy tests (seconds)
 	$(BIN)/ruff check .
@@ -41,9 +38,11 @@ docs: $(VENV)/.installed-dev  ## write docs/reference/ anew from the code and fr
 bench: $(VENV)/.installed-dev  ## measure what we claim, beside the rivals
 	$(BIN)/python -m benchmarks
 
-torture: $(VENV)/.installed-dev  ## the random tests of answering at their full size (about an hour on 2 cores)
+torture: $(VENV)/.installed-dev  ## the random tests of answering and of jobs at their full size (hours on 2 cores)
 	TUNESMITH_TORTURE=1 $(BIN)/python -m pytest --timeout 0 tests/model/test_engine_random.py tests/model/test_kv.py \
 		tests/model/test_residency.py tests/model/test_tensorfile.py
+	TUNESMITH_KILLS=1000 TUNESMITH_EVENTS=100000 $(BIN)/python -m pytest --timeout 14400 \
+		tests/jobs/test_kill.py tests/web/test_jobs.py
 
 venv: $(VENV)/.installed-dev  ## only make the environment
 

@@ -237,6 +237,22 @@ def test_a_job_whose_attempts_die_at_the_same_step_fails_at_the_third(desk: Desk
     )
 
 
+def test_whatever_breaks_with_one_job_the_worker_goes_on(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    calls = 0
+
+    def launch(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise RuntimeError("no more processes")
+        return Dies(*arguments)
+
+    job = desk.create(desk.upload(chat_rows(40)), **SHORT)
+    done = desk.finish(job, desk.worker(launch, lease=0.05))
+    assert "a look at the jobs broke off" in caplog.text
+    assert (done.state, calls) == ("failed", 4)
+
+
 class Silent:
     """An attempt that never says anything and has to be killed."""
 

@@ -78,7 +78,7 @@ class Finisher:
         for field_, split in named:
             id = spec.model_dump()[field_]
             if id:
-                found.append((field_, split, self.shelf.file(id, job.tenant, field_)))
+                found.append((field_, split, self.shelf.file(id, job.tenant, field_, any_age=True)))
         return found
 
     # --- the log -----------------------------------------------------------------------------------------------------

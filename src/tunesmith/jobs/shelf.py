@@ -109,15 +109,16 @@ class Shelf:
                 connection.execute(schema.files.update().where(mine).values(report=report))
         return self.file(values["id"], tenant)
 
-    def file(self, id: str, tenant: str | None, param: str = "file_id") -> StoredFile:
-        """A file.
+    def file(self, id: str, tenant: str | None, param: str = "file_id", any_age: bool = False) -> StoredFile:
+        """A file; ``any_age``: also one whose time is over, which a job may still be reading.
 
         Raises:
             JobError: there is none with this id, or it is somebody else's, or its time is over.
         """
         with self._database.transaction() as connection:
             row = connection.execute(sa.select(schema.files).where(schema.files.c.id == id)).first()
-        if row is None or tenant not in (None, row.tenant) or (row.expires_at and row.expires_at < time.time()):
+        is_over = row is not None and not any_age and row.expires_at and row.expires_at < time.time()
+        if row is None or is_over or tenant not in (None, row.tenant):
             raise JobError(
                 f"there is no file {id[:80]!r}",
                 rule="a file is named by the id that its upload answered with",
@@ -162,27 +163,37 @@ class Shelf:
         """
         file = self.file(id, tenant)
         with self._locked() as connection:
-            query = sa.select(schema.jobs.c.id, schema.jobs.c.body).where(schema.jobs.c.state.not_in(ENDS))
-            for job, body in connection.execute(query):
-                spec = Body.model_validate_json(body).spec
-                if id in (spec.training_file, spec.validation_file, spec.test_file):
-                    raise JobError(
-                        f"the file {id} is needed by the job {job}",
-                        rule="a file stays until the jobs that read it have ended",
-                        fix=f"cancel {job}, or wait for its end",
-                        param="file_id",
-                        code="file_in_use",
-                    )
+            job = self._needed(connection).get(id)
+            if job is not None:
+                raise JobError(
+                    f"the file {id} is needed by the job {job}",
+                    rule="a file stays until the jobs that read it have ended",
+                    fix=f"cancel {job}, or wait for its end",
+                    param="file_id",
+                    code="file_in_use",
+                )
             self._forget(connection, file)
 
     def remove_expired(self) -> int:
-        """Delete the files whose time is over; returns how many."""
+        """Delete the files whose time is over and that no job needs; returns how many."""
         table = schema.files
         with self._locked() as connection:
+            needed = self._needed(connection)
             rows = connection.execute(sa.select(table).where(table.c.expires_at < time.time())).all()
-            for row in rows:
-                self._forget(connection, _file(row))
-        return len(rows)
+            gone = [_file(row) for row in rows if row.id not in needed]
+            for file in gone:
+                self._forget(connection, file)
+        return len(gone)
+
+    def _needed(self, connection: sa.Connection) -> dict[str, str]:
+        """File → a job that has not ended and reads it."""
+        query = sa.select(schema.jobs.c.id, schema.jobs.c.body).where(schema.jobs.c.state.not_in(ENDS))
+        found = {}
+        for job, body in connection.execute(query):
+            spec = Body.model_validate_json(body).spec
+            for id in filter(None, (spec.training_file, spec.validation_file, spec.test_file)):
+                found[id] = job
+        return found
 
     def _forget(self, connection: sa.Connection, file: StoredFile) -> None:
         table = schema.files

@@ -139,6 +139,8 @@ class Worker:
             self._clean()
         except StorageError as error:  # a full disk is not the end: the next look may succeed
             log.error("jobs wait: %s", error)
+        except Exception:  # whatever is wrong with one job, the others and the server go on
+            log.exception("a look at the jobs broke off")
 
     def _clean(self) -> None:
         """Delete files whose time is over, now and then."""
