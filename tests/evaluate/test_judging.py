@@ -194,3 +194,11 @@ def test_a_judge_has_to_be_opened():
     report = run(Config(judge={"model": "judge"}), [Scripted("a", ["x"]), Scripted("b", ["y"])], rows)
     [note] = {s.note for s in report.summaries if s.metric == "judge"}
     assert note == "models that grade are asked by tunesmith eval and compare only"
+
+
+def test_a_judge_of_one_model_measures_nothing():
+    rows = [example("question", "a text that is no label, being long")]
+    config = Config(judge={"model": "judge"}, primary_metric="judge")
+    report = run(config, [Scripted("a", ["x"])], rows, judges={"judge": Judge(prefers_good)})
+    [found] = [s for s in report.summaries if s.metric == "judge"]
+    assert (found.value, found.note) == (None, "a judge compares, and there is one model")

@@ -126,9 +126,10 @@ def further(
     by_name = {name: judges[model] for name, model in config.grader_models.items() if model in judges}
     setting = Setting(config, wanted, examples, samplers, given, by_name, emit, can_ask)
     found, audits = measure(setting), []
-    if config.judge and len(samplers) > 1 and not can_ask:
-        found.append(Found(Metric("judge", uncounted), missing=NOT_OPENED))
-    elif config.judge and len(samplers) > 1:
+    if config.judge and (len(samplers) < 2 or not can_ask):
+        alone = "a judge compares, and there is one model"
+        found.append(Found(Metric("judge", uncounted), missing=NOT_OPENED if len(samplers) > 1 else alone))
+    elif config.judge:
         if config.judge.model not in judges:
             raise ConfigError(
                 f"no model answers for the judge {config.judge.model!r}",
