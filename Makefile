@@ -17,8 +17,11 @@ help:  ## list the targets
 demo: $(VENV)/.installed  ## install, then run the whole job on real data (about 6 minutes on 2 cores)
 	$(BIN)/tunesmith quickstart
 
+# A file of tests stays in one process; `make test WORKERS=0` runs all of them in one.
+WORKERS ?= 2
+
 test: $(VENV)/.installed-dev  ## the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: $(VENV)/.installed-dev  ## lint, format, types, layers, policy tests (seconds)
 	$(BIN)/ruff check .

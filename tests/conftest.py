@@ -19,6 +19,8 @@ network.block()
 # Child processes find the package, the tests and the network block, installed or not.
 os.environ["PYTHONPATH"] = os.pathsep.join(str(ROOT / part) for part in ("tests/children", "src", "."))
 os.environ.pop("TUNESMITH_DEBUG", None)
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # each worker has a core: two threads each would wait for each other
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import io
 import json
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -236,6 +237,15 @@ def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
+@pytest.fixture
+def _heeds_ctrl_c() -> Iterator[None]:
+    """Whoever starts the tests in the background of a shell hands down that SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heeds_ctrl_c")
 def test_a_ctrl_c_that_python_drops_is_obeyed_at_the_next_event() -> None:
     class Dropping:
         def __del__(self) -> None:
@@ -254,6 +264,7 @@ def test_a_ctrl_c_that_python_drops_is_obeyed_at_the_next_event() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("_heeds_ctrl_c")
 def test_events_on_the_way_out_of_a_ctrl_c_are_shown() -> None:
     said: list[str] = []
     with pytest.raises(typer.Exit), session() as it:

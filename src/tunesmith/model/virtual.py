@@ -106,6 +106,8 @@ def _behind_prompts(
 
 def _widened(router: Router, lengths: Sequence[int], wider: Sequence[int]) -> list[tuple[str, int, int]]:
     """The router's segments over a row in which documents grew from ``lengths`` to ``wider``."""
+    if router.training is not None:
+        return list(router.segments)  # of the last answers: they mean nothing while one adapter trains
     ends = {0: 0}
     at = total = 0
     for length, wide in zip(lengths, wider, strict=True):

@@ -57,8 +57,9 @@ def check(
     """
     with session(json) as console:
         from tunesmith import curate
-        from tunesmith.core.store import Workspace
+        from tunesmith.core.store import Workspace, require_writable
 
+        require_writable(out)  # known before minutes of work are spent on it
         asked = request(console, files, model, max_length, format, column or [], set or [])
         config = curate.compared_with(asked.config, against or [])
         tagger = tagger_of(config)

@@ -21,7 +21,7 @@ from tunesmith.core.registry import nearest
 from tunesmith.curate.reading.json_rows import json_rows
 from tunesmith.curate.reading.lines import MAX_ROW, OpenFile, RawRow, lines_of, too_big
 from tunesmith.curate.reading.parquet import parquet_rows
-from tunesmith.curate.reading.place import Place, Report, shown, stop
+from tunesmith.curate.reading.place import Place, Report, count, shown, stop
 
 
 def raw_rows(
@@ -202,7 +202,7 @@ def _check_header(header: list[str], place: Place) -> None:
 
 def _ragged(place: Place, found: int, wanted: int) -> DataError:
     return place.error(
-        f"has {found} cells, the header has {wanted}",
+        f"has {count(found, 'cell')}, the header has {wanted}",
         code="cell-count",
         rule="every row has as many cells as the header",
         fix='put cells that contain the separator or a line break in "quotes"',
