@@ -251,3 +251,17 @@ def test_paths_count_from_a_folder(tmp_path):
     assert moved.metrics == ("ter", f"{tmp_path}/m.py:f")
     assert (moved.slot_lexicon, moved.graders[0]) == (f"{tmp_path}/l.yaml", f"{tmp_path}/g.json")
     assert Config(slot_lexicon="verbatim").counted_from(tmp_path).slot_lexicon == "verbatim"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"metrics": ("none.py:f",)},
+        {"graders": ({**MATCH, "input": "{{sample.x}}"},)},
+        {"slot_lexicon": "none.yaml"},
+        {"assertions": ({"type": "contains", "value": "{{row.x}}"},)},
+    ],
+)
+def test_documents_are_refused_before_a_model_is_opened(keys):
+    with pytest.raises(ConfigError, match=r"cannot read the metric|there is no variable|cannot read the lexicon"):
+        require_primary(Config(**keys))

@@ -13,8 +13,9 @@ from tunesmith.core.protocols import Sampler
 from tunesmith.core.records import Completion, Example
 from tunesmith.core.registry import nearest
 from tunesmith.evaluate.config import Config
-from tunesmith.evaluate.options import load_graders
+from tunesmith.evaluate.options import load_graders, read_source
 from tunesmith.evaluate.rows import Wanted
+from tunesmith.text import graders
 
 if TYPE_CHECKING:
     from tunesmith.evaluate.metrics import Metric
@@ -64,6 +65,23 @@ def declared(config: Config) -> tuple[str, ...]:
             fix="rename one of them",
         )
     return tuple(names)
+
+
+def require_documents(config: Config) -> None:
+    """Refuse graders, assertions, lexicons and files of functions that cannot be read, before a model is in memory.
+
+    Raises:
+        ConfigError: names the file, and the field in it.
+    """
+    for place, document in enumerate(load_graders(config.graders)):
+        graders.load_grader(document, f"graders.{place}")
+    for place, assertion in enumerate(config.assertions):
+        graders.require_assertion(assertion, f"assertions.{place}")
+    if config.slot_lexicon not in (None, "verbatim"):
+        graders.load_lexicon(str(config.slot_lexicon))
+    for spec in config.metrics:
+        if ":" in spec:
+            read_source(spec)
 
 
 def require_metrics(config: Config, wanted: Wanted) -> None:

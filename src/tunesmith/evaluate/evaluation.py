@@ -53,16 +53,13 @@ def run(
         DataError: no rows, an empty wanted answer, a row twice. ConfigError: schema or primary metric does not fit.
         ModelError: a model gave NaN. TunesmithError: a sampler gave too many or too few results.
     """
-    from tunesmith.evaluate.asked import further, require_metrics
-    from tunesmith.evaluate.metrics import extra_metrics, metrics_for
+    from tunesmith.evaluate.asked import further
     from tunesmith.evaluate.slices import by_slice
     from tunesmith.evaluate.verdict import judge
 
     models = _identities(samplers)
     examples, set_aside = _of_one_kind(examples)
-    wanted = rows.survey(examples, load_schema(config.json_schema))
-    metrics = [*metrics_for(wanted), *extra_metrics(config.metrics, wanted)]
-    require_metrics(config, wanted)
+    wanted, metrics = _surveyed(config, examples)
     primary, reason = _primary(config, wanted, metrics)
     comparing = len(models) > 1
     if comparing:
@@ -71,14 +68,15 @@ def run(
     limit, limit_note = _limit(config, wanted, scores, answer_tokens)
     params = _params(config, limit)
     answers = _once(models, lambda i: _answer(samplers[i], models[i].name, examples, params, emit))
-    scored = _grade_all(models, metrics, wanted, answers, scores)
-    more = further(config, wanted, examples, samplers, answers, judges, scored, emit)
+    more = further(
+        config, wanted, examples, samplers, answers, judges, _grade_all(models, metrics, wanted, answers, scores), emit
+    )
     scored, metrics = more.scored, [*metrics, *more.metrics]
     clusters = _clusters(examples)
     summaries, comparisons = judge(scored, metrics, config, primary, clusters)
     deciding = next(metric for metric in metrics if metric.name == primary)
     verdict, sentence = more.decided(primary, *_verdict(primary, summaries, comparisons, models))
-    decided = f"Decided by {wording.term(primary).title}, {reason}."
+    notes = [f"Decided by {wording.term(primary).title}, {reason}.", *_notes(limit_note, config, wanted, set_aside)]
     report = Report(
         report_id="",
         created_at=created_at or datetime.now(UTC).isoformat(timespec="seconds"),
@@ -92,16 +90,25 @@ def run(
         items=_items(examples, models, answers, scored, metrics),
         verdict=verdict,
         sentence=sentence,
-        notes=(
-            decided,
-            *_notes(limit_note, config, wanted, set_aside),
-            *_family_notes(clusters, comparisons),
-            *more.notes,
-        ),
+        notes=(*notes, *_family_notes(clusters, comparisons), *more.notes),
         judges=more.audits,
         slices=by_slice(scored, deciding, examples, config) if comparing else (),
     )
     return report.model_copy(update={"report_id": digest_of(report.model_dump(exclude={"created_at"}))[:16]})
+
+
+def _surveyed(config: Config, examples: Sequence[Example]) -> tuple[Wanted, list[Metric]]:
+    """What the rows want, and the metrics of the table for it.
+
+    Raises:
+        DataError: the rows cannot be judged. ConfigError: ``metrics`` names what does not fit.
+    """
+    from tunesmith.evaluate.asked import require_metrics
+    from tunesmith.evaluate.metrics import extra_metrics, metrics_for
+
+    wanted = rows.survey(examples, load_schema(config.json_schema))
+    require_metrics(config, wanted)
+    return wanted, [*metrics_for(wanted), *extra_metrics(config.metrics, wanted)]
 
 
 def fixed_rows(examples: Sequence[Example]) -> list[Example]:
@@ -229,14 +236,13 @@ def require_primary(config: Config, examples: Sequence[Example] = ()) -> None:
     Raises:
         ConfigError: names what could decide. DataError: the rows cannot be judged.
     """
-    from tunesmith.evaluate.asked import declared, require_metrics
-    from tunesmith.evaluate.metrics import NAMES, extra_metrics, metrics_for
+    from tunesmith.evaluate.asked import declared, require_documents
+    from tunesmith.evaluate.metrics import NAMES
 
+    require_documents(config)
     name = config.primary_metric
     if examples and (name != "auto" or config.metrics):
-        wanted = rows.survey(_of_one_kind(examples)[0], load_schema(config.json_schema))
-        require_metrics(config, wanted)
-        _primary(config, wanted, [*metrics_for(wanted), *extra_metrics(config.metrics, wanted)])
+        _primary(config, *_surveyed(config, _of_one_kind(examples)[0]))
     if name == "auto" or name in declared(config):
         return
     if not examples and name not in (*NAMES, "answer_tokens") and not name.startswith("field_f1:"):

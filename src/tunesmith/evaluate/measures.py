@@ -23,7 +23,7 @@ from tunesmith.core.protocols import Sampler
 from tunesmith.core.records import Completion, Example, Grammar, Message, Prompt, Reply, SamplingParams
 from tunesmith.evaluate.config import Config
 from tunesmith.evaluate.metrics import Array, Metric, ratio
-from tunesmith.evaluate.options import Prices, load_graders
+from tunesmith.evaluate.options import Prices, load_graders, read_source
 from tunesmith.evaluate.rows import Wanted
 from tunesmith.text import graders
 from tunesmith.text.graders import Demand, ModelRequest, Sample
@@ -145,7 +145,7 @@ def _json(text: str) -> object:
 def _own(spec: str, setting: Setting) -> list[Found]:
     """A function of the user's own, in a confined process that may read the folder of its file."""
     path, _, name = spec.rpartition(":")
-    source = _source(Path(path), spec)
+    source = read_source(spec)
     with Foreign(source, name, where=Path(path).name, folders=[Path(path).parent]) as function:
         if function.broken:
             raise ConfigError(
@@ -180,18 +180,6 @@ def _own(spec: str, setting: Setting) -> list[Found]:
                 tick(i + 1, len(answers))
             found.columns.append(column)
     return [found]
-
-
-def _source(path: Path, spec: str) -> str:
-    try:
-        return path.read_text("utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read the metric: {error.strerror}",
-            where=f"metrics: {spec}",
-            rule="a metric of your own is FILE.py:FUNCTION",
-            fix="correct the path; it counts from the folder of the config file",
-        ) from error
 
 
 def _called(function: Foreign, item: Mapping[str, Any], answer: str, found: Found) -> tuple[float, ...] | None:

@@ -78,3 +78,20 @@ def _read(path: str) -> list[Any]:
             fix="correct the path or the file",
         ) from error
     return value if isinstance(value, list) else [value]
+
+
+def read_source(spec: str) -> str:
+    """The text of the file that ``FILE.py:FUNCTION`` names.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        return Path(spec.rpartition(":")[0]).read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the metric: {error.strerror}",
+            where=f"metrics: {spec}",
+            rule="a metric of your own is FILE.py:FUNCTION",
+            fix="correct the path; it counts from the folder of the config file",
+        ) from error
