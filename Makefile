@@ -41,11 +41,12 @@ docs: $(VENV)/.installed-dev  ## write docs/reference/ anew from the code and fr
 bench: $(VENV)/.installed-dev  ## measure what we claim, beside the rivals
 	$(BIN)/python -m benchmarks
 
-torture: $(VENV)/.installed-dev  ## the random tests of answering and of jobs at their full size (hours on 2 cores)
+torture: $(VENV)/.installed-dev  ## the random tests of answering, jobs and serving at their full size (hours on 2 cores)
 	TUNESMITH_TORTURE=1 $(BIN)/python -m pytest --timeout 0 tests/model/test_engine_random.py tests/model/test_kv.py \
 		tests/model/test_residency.py tests/model/test_tensorfile.py
 	TUNESMITH_KILLS=1000 TUNESMITH_EVENTS=100000 $(BIN)/python -m pytest --timeout 14400 \
 		tests/jobs/test_kill.py tests/web/test_jobs.py
+	TUNESMITH_TIMES=50 $(BIN)/python -m pytest --timeout 0 tests/serve/test_traffic.py tests/web/test_operations.py
 
 venv: $(VENV)/.installed-dev  ## only make the environment
 

@@ -36,7 +36,7 @@ from tunesmith.serve import (
 )
 from tunesmith.serve.traffic import Event, broken_by, is_refusal
 
-TIMES = int(os.environ.get("TUNESMITH_TORTURE", "1"))
+TIMES = int(os.environ.get("TUNESMITH_TIMES", "1"))
 """How many times the everyday size the larger tests have (`make torture`)."""
 
 

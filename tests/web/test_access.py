@@ -15,7 +15,17 @@ from tunesmith.core.errors import TunesmithError
 from tunesmith.core.store import Workspace
 from tunesmith.serve import ApiKey, Keyring, ServedModel, Server, add_key, start_server
 from tunesmith.web.access import OPEN, require_rules, routes_of, scope_of
-from tunesmith.web.routes import admin, files, fine_tuning, generate, health, models, operations, tuned_models
+from tunesmith.web.routes import (
+    admin,
+    embeddings,
+    files,
+    fine_tuning,
+    generate,
+    health,
+    models,
+    operations,
+    tuned_models,
+)
 
 PRINCIPALS: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -55,7 +65,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 def all_routes() -> list[tuple[str, str]]:
     gateway = fake_gateway(FakeEngine())
-    made = [resource.router(gateway) for resource in (health, models, generate, operations)]
+    made = [resource.router(gateway) for resource in (health, models, generate, embeddings, operations)]
     made.append(admin.router(None, None))
     made += [resource.router(FakeService()) for resource in (files, fine_tuning, tuned_models)]
     return sorted({pair for router in made for pair in routes_of(router.routes)})

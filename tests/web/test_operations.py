@@ -23,7 +23,7 @@ from tunesmith.serve import ApiKey, Config, Gateway, Keyring, RequestError, Serv
 from tunesmith.serve.feedback import Feedback, FeedbackBook
 from tunesmith.serve.metrics import Bounded, Metrics
 
-TIMES = int(os.environ.get("TUNESMITH_TORTURE", "1"))
+TIMES = int(os.environ.get("TUNESMITH_TIMES", "1"))
 HI = [{"role": "user", "content": "hi"}]
 VLLM = [
     "vllm:e2e_request_latency_seconds",

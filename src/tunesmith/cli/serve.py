@@ -24,6 +24,9 @@ def serve(
     adapter: Annotated[
         list[str] | None, typer.Option("--adapter", help="NAME=PATH of a run or an adapter; may be repeated.")
     ] = None,
+    embeddings: Annotated[
+        str | None, typer.Option("--embeddings", help="Folder of a sentence-transformers model for /v1/embeddings.")
+    ] = None,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on (127.0.0.1).")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port to listen on (8000); 0 takes a free one.")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="Config file with serving keys (limits).")] = None,
@@ -49,6 +52,8 @@ def serve(
         key, keyring = serving.open_keyring(workspace)
         sock = serving.bind(settings.host, settings.port)  # a busy port is found before a model is loaded
         gateway = serving.open_gateway(model, adapters, workspace, settings, console.emit)
+        if embeddings is not None:
+            gateway.embeddings = serving.open_embeddings(embeddings)
         with _fine_tuning(workspace, model, database, jobs) as beside:
             ready = partial(_ready, console, key=key)
             serving.run(gateway, sock=sock, key=key, keyring=keyring, beside=beside, on_ready=ready)

@@ -129,7 +129,6 @@ def _deployment(
     kept = {
         "sticky": before.sticky if before else "user",
         "guardrails": before.guardrails if before else (),
-        "corpus": before.corpus if before else "",
     }
     if not 0 < share <= 1 or (share < 1 and before is None):
         raise InputError(

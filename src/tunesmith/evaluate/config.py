@@ -52,6 +52,11 @@ class Config(Record):
         description="smallest difference that matters, as a share of a metric's scale: a run whose rows are too few to "
         "see it says so before any model is asked",
     )
+    seeds_together: bool = Field(
+        default=False,
+        description="the models after the first are one training under several seeds: judge their mean, with an "
+        "interval over rows and seeds, and show the spread between them",
+    )
     slices: tuple[Literal["group", "source", "length", "answer_length"], ...] = Field(
         default=(),
         description="parts of the rows that are compared on their own too, corrected for their number: group "

@@ -15,6 +15,7 @@ from tunesmith.core.events import Emit, Tick, ignore
 from tunesmith.core.protocols import Progress, Renderer, Sampler
 from tunesmith.core.records import Completion, Example, SamplingParams, Score, digest_of
 from tunesmith.evaluate import rows, wording
+from tunesmith.evaluate.asked import declared, further, require_documents, require_metrics
 from tunesmith.evaluate.config import Config
 from tunesmith.evaluate.rows import Row, Wanted
 from tunesmith.text.graders import load_schema
@@ -53,28 +54,23 @@ def run(
         DataError: no rows, an empty wanted answer, a row twice. ConfigError: schema or primary metric does not fit.
         ModelError: a model gave NaN. TunesmithError: a sampler gave too many or too few results.
     """
-    from tunesmith.evaluate.asked import further
+    from tunesmith.evaluate.seeds import judge
     from tunesmith.evaluate.slices import by_slice
-    from tunesmith.evaluate.verdict import judge
 
-    models = _identities(samplers)
+    models = _identities(samplers, config)
     examples, set_aside = _of_one_kind(examples)
     wanted, metrics = _surveyed(config, examples)
     primary, reason = _primary(config, wanted, metrics)
-    comparing = len(models) > 1
-    if comparing:
+    if len(models) > 1:
         emit(wording.foresight(len(examples), config.minimum_difference, 1.0 - config.confidence))
     scores = _once(models, lambda i: _score(samplers[i], models[i].name, examples, emit))
-    limit, limit_note = _limit(config, wanted, scores, answer_tokens)
-    params = _params(config, limit)
+    params, limit_note = _params(config, *_limit(config, wanted, scores, answer_tokens))
     answers = _once(models, lambda i: _answer(samplers[i], models[i].name, examples, params, emit))
-    more = further(
-        config, wanted, examples, samplers, answers, judges, _grade_all(models, metrics, wanted, answers, scores), emit
-    )
+    scored = _grade_all(models, metrics, wanted, answers, scores)
+    more = further(config, wanted, examples, samplers, answers, judges, scored, emit)
     scored, metrics = more.scored, [*metrics, *more.metrics]
     clusters = _clusters(examples)
     summaries, comparisons = judge(scored, metrics, config, primary, clusters)
-    deciding = next(metric for metric in metrics if metric.name == primary)
     verdict, sentence = more.decided(primary, *_verdict(primary, summaries, comparisons, models))
     notes = [f"Decided by {wording.term(primary).title}, {reason}.", *_notes(limit_note, config, wanted, set_aside)]
     report = Report(
@@ -92,7 +88,7 @@ def run(
         sentence=sentence,
         notes=(*notes, *_family_notes(clusters, comparisons), *more.notes),
         judges=more.audits,
-        slices=by_slice(scored, deciding, examples, config) if comparing else (),
+        slices=by_slice(scored, _named(primary, metrics), examples, config) if len(models) > 1 else (),
     )
     return report.model_copy(update={"report_id": digest_of(report.model_dump(exclude={"created_at"}))[:16]})
 
@@ -103,12 +99,15 @@ def _surveyed(config: Config, examples: Sequence[Example]) -> tuple[Wanted, list
     Raises:
         DataError: the rows cannot be judged. ConfigError: ``metrics`` names what does not fit.
     """
-    from tunesmith.evaluate.asked import require_metrics
     from tunesmith.evaluate.metrics import extra_metrics, metrics_for
 
     wanted = rows.survey(examples, load_schema(config.json_schema))
     require_metrics(config, wanted)
     return wanted, [*metrics_for(wanted), *extra_metrics(config.metrics, wanted)]
+
+
+def _named(name: str, metrics: Sequence[Metric]) -> Metric:
+    return next(metric for metric in metrics if metric.name == name)
 
 
 def fixed_rows(examples: Sequence[Example]) -> list[Example]:
@@ -137,8 +136,8 @@ def grade_answers(
     metrics = metrics_for(wanted)
     primary, _ = _primary(config, wanted, metrics)
     spans = [renderer.example(example)[-1].spans[-1] for example in examples]
-    limit, _ = _limit(config, wanted, [], [span.end - span.start for span in spans])
-    answers = sampler.sample([example.prompt for example in examples], _params(config, limit))
+    params, _ = _params(config, *_limit(config, wanted, [], [span.end - span.start for span in spans]))
+    answers = sampler.sample([example.prompt for example in examples], params)
     _check_count(sampler.name, "answers", len(answers), len(examples))
     unscored = [Score(example_id=example.id, logprobs=()) for example in examples]
     graded = [rows.grade(wanted, i, *row) for i, row in enumerate(zip(answers, unscored, strict=True))]
@@ -151,10 +150,11 @@ def grade_answers(
     return {name: values[name] for name in sorted(values, key=lambda name: name != primary)}
 
 
-def _params(config: Config, limit: int) -> SamplingParams:
-    return SamplingParams(
+def _params(config: Config, limit: int, note: str) -> tuple[SamplingParams, str]:
+    params = SamplingParams(
         max_tokens=limit, temperature=config.temperature, top_p=config.top_p, seed=config.evaluation_seed
     )
+    return params, note
 
 
 def _once(models: Sequence[ModelIdentity], ask: Callable[[int], T]) -> list[T]:
@@ -215,8 +215,10 @@ def _ticks(task: str, emit: Emit) -> Progress:
     return lambda done, total: emit(Tick(task=task, done=done, total=total))
 
 
-def _identities(samplers: Sequence[Sampler]) -> list[ModelIdentity]:
+def _identities(samplers: Sequence[Sampler], config: Config) -> list[ModelIdentity]:
     """Names that tell the models apart (the second of its name gets a number) and digests."""
+    from tunesmith.evaluate.seeds import require_seeds
+
     if not samplers:
         raise InputError("there is no model to evaluate", rule="an evaluation takes one model or more", fix="name one")
     seen: Counter[str] = Counter()
@@ -225,6 +227,7 @@ def _identities(samplers: Sequence[Sampler]) -> list[ModelIdentity]:
         seen[sampler.name] += 1
         name = sampler.name if seen[sampler.name] == 1 else f"{sampler.name} #{seen[sampler.name]}"
         models.append(ModelIdentity(name=name, digest=sampler.digest))
+    require_seeds(config, [model.digest for model in models])
     return models
 
 
@@ -236,7 +239,6 @@ def require_primary(config: Config, examples: Sequence[Example] = ()) -> None:
     Raises:
         ConfigError: names what could decide. DataError: the rows cannot be judged.
     """
-    from tunesmith.evaluate.asked import declared, require_documents
     from tunesmith.evaluate.metrics import NAMES
 
     require_documents(config)
@@ -250,7 +252,6 @@ def require_primary(config: Config, examples: Sequence[Example] = ()) -> None:
 
 
 def _primary(config: Config, wanted: Wanted, metrics: Sequence[Metric]) -> tuple[str, str]:
-    from tunesmith.evaluate.asked import declared
     from tunesmith.evaluate.metrics import primary_for
 
     name = config.primary_metric

@@ -92,7 +92,8 @@ def _cards(report: Report) -> list[dict[str, Any]]:
             card["note"] = f"{change} ({wording.difference_range_text(metric, first.low, first.high) or 'no interval'})"
             card["before"] = wording.value_text(metric, first.baseline_value)
             card["verdict"] = chip(first.verdict)
-            shown = [first.baseline_value, after.value]
+            card["after"] = wording.value_text(metric, first.candidate_value)
+            shown = [first.baseline_value, first.candidate_value]
         full = {"share": 1.0, "score": 100.0}.get(wording.term(metric).unit)
         kinds = ["before", "after"] if found else ["after"]
         if full:

@@ -104,7 +104,7 @@ def trend(title: str, points: Sequence[tuple[date, float, float, float]], factor
     name = html.escape(title + (" (%)" if factor == 100.0 else ""))
     start = y(values[0][0])
     parts = [
-        _axes(x, y, [], levels, name, "last day of collection"),
+        _axes(x, y, [], levels, name, "measured on"),
         f'<line class="zero" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{start:.1f}" y2="{start:.1f}"/>',
         _line([(day, value) for day, (value, _, _) in zip(days, values, strict=True)], x, y, "train"),
     ]

@@ -13,7 +13,7 @@ TEMPLATE = """{% extends "frame" %}
 <td class="num" data-label="verdict">{{ chip(change.verdict) }}<small>{{ change.p_value }}</small></td>
 {%- endmacro %}
 {%- macro scores(first, rows) %}
-<div class="sheet stack"><table>
+<div class="sheet stack{{ ' many' if many }}"><table>
 <thead><tr><th>{{ first }}</th>{% for name in names %}<th>{{ name }}</th>{% endfor %}
 {% if comparing %}<th colspan="2">difference</th><th>smallest visible</th><th>verdict</th>{% endif %}</tr></thead>
 <tbody>

@@ -65,7 +65,7 @@ def judge(
     """
     rows = len(next(iter(models[0].counts.values()), ()))
     if len(set(clusters)) < len(clusters):
-        models = [replace(model, counts=_gathered(model.counts, clusters)) for model in models]
+        models = [replace(model, counts=gathered(model.counts, clusters)) for model in models]
         metrics = [replace(metric, binary=False) for metric in metrics]  # no exact test knows of clusters
     resampled = _together([model.counts for model in models], statistics.bootstrap_sums, config)
     summaries = [_summary(model, m, resampled[i], config, rows) for i, model in enumerate(models) for m in metrics]
@@ -104,13 +104,13 @@ def corrected(
             found = comparisons[i].model_copy(update={"p_value": p_value})
             if p_value >= 1.0 - config.confidence and found.verdict in ("better", "worse"):
                 found = found.model_copy(update={"verdict": "cannot tell"})
-                margin = _margin(scales[found.metric], found.baseline_value or 0.0, config)
+                margin = margin_of(scales[found.metric], found.baseline_value or 0.0, config)
                 found = found.model_copy(update={"sentence": wording.sentence(found, margin, config.confidence)})
             result[i] = found
     return tuple(result)
 
 
-def _gathered(counts: Mapping[str, Array], clusters: Sequence[str]) -> dict[str, Array]:
+def gathered(counts: Mapping[str, Array], clusters: Sequence[str]) -> dict[str, Array]:
     """Sums of the counts of each cluster, in the order of their first rows."""
     places = {name: i for i, name in enumerate(dict.fromkeys(clusters))}
     at = np.array([places[name] for name in clusters])
@@ -122,7 +122,8 @@ def _gathered(counts: Mapping[str, Array], clusters: Sequence[str]) -> dict[str,
     return gathered
 
 
-def _margin(scale: float | None, baseline: float, config: Config) -> float:
+def margin_of(scale: float | None, baseline: float, config: Config) -> float:
+    """Differences within it count as equal: a share of the metric's scale, or of the baseline where it has none."""
     return config.equivalence_margin * (baseline if scale is None else scale)
 
 
@@ -159,7 +160,7 @@ def _summary(model: Scored, metric: Metric, resampled: Mapping[str, Array], conf
 def _compare(before: Scored, after: Scored, pair: _Pair, config: Config, rows: int) -> Comparison:
     metric, n = pair.metric, len(pair.before)
     values = [float(metric.value(counts.sum(axis=0))) for counts in (pair.before, pair.after)]
-    margin = _margin(metric.scale, values[0], config)
+    margin = margin_of(metric.scale, values[0], config)
     found = _difference(pair, bool(before.digest) and before.digest == after.digest, config)
     higher = bool(metric.higher_is_better)
     verdict: Verdict = "cannot tell"

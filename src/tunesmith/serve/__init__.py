@@ -19,6 +19,7 @@ from tunesmith.serve.deployments import (
     require_deployed,
     roll_back,
 )
+from tunesmith.serve.embeddings import Embeddings
 from tunesmith.serve.errors import RequestError
 from tunesmith.serve.feedback import Feedback
 from tunesmith.serve.gateway import Gateway
@@ -39,6 +40,7 @@ from tunesmith.serve.models import ServedModel, served_models
 from tunesmith.serve.opening import (
     make_renderer,
     open_chat,
+    open_embeddings,
     open_engine,
     open_gateway,
     open_samplers,
@@ -62,6 +64,7 @@ __all__ = [
     "Choice",
     "Config",
     "Deployment",
+    "Embeddings",
     "EndpointError",
     "Feedback",
     "Gateway",
@@ -91,6 +94,7 @@ __all__ = [
     "make_renderer",
     "open_account",
     "open_chat",
+    "open_embeddings",
     "open_engine",
     "open_gateway",
     "open_keyring",

@@ -60,7 +60,6 @@ class Deployment(Record):
             a key, or nothing.
         killed: everything goes to ``control``.
         guardrails: when an arm that is not ``control`` is taken back.
-        corpus: name of a corpus that is searched for every question.
         number, came_from: of this version, and of the one that a rollback leads to; 0: none.
         reason: why it is as it is.
     """
@@ -73,7 +72,6 @@ class Deployment(Record):
     sticky: Literal["user", "key", "request"] = "user"
     killed: bool = False
     guardrails: Annotated[tuple[Guardrail, ...], Field(max_length=8)] = ()
-    corpus: str = ""
     number: int = 0
     came_from: int = 0
     reason: str = ""

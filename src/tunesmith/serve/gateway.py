@@ -18,6 +18,7 @@ from tunesmith.core.generation import GenerationRequest, PromptScorer, TokenEngi
 from tunesmith.core.records import Message, Trace
 from tunesmith.serve.answer import Answer, Route
 from tunesmith.serve.config import Config
+from tunesmith.serve.embeddings import Embeddings
 from tunesmith.serve.errors import RequestError, shutting_down
 from tunesmith.serve.feedback import Feedback, FeedbackBook
 from tunesmith.serve.hot import HotAdapters
@@ -61,6 +62,8 @@ class Gateway:
         self.config = config or Config()
         self.models = ModelTable(models)
         self.traffic = traffic
+        self.embeddings: Embeddings | None = None
+        """Makes vectors of texts, where a model for that is served."""
         self.hot: HotAdapters | None = None
         """Takes adapters while the server runs, where the engine can."""
         self.context_length = engine.context_length

@@ -18,6 +18,7 @@ from tunesmith.core.records import Message, Prompt, SamplingParams
 from tunesmith.core.store import Workspace
 from tunesmith.model.resolve import Subject, resolve_model, resolve_subject, source_of, way_to_trained_base
 from tunesmith.serve.config import Config
+from tunesmith.serve.embeddings import Embeddings
 from tunesmith.serve.feedback import FeedbackBook
 from tunesmith.serve.gateway import Gateway
 from tunesmith.serve.hot import HotAdapters
@@ -193,6 +194,18 @@ def open_gateway(
     )
     gateway.hot = HotAdapters(engine, gateway.models, base_name, folder, workspace, gateway.traffic)
     return gateway
+
+
+def open_embeddings(folder: str) -> Embeddings:
+    """The embedding model in a folder, under the folder's name.
+
+    Raises:
+        ModelError: no such folder, or a model that does something else.
+    """
+    from tunesmith.model.embedding import SentenceModel
+
+    path = Path(folder)
+    return Embeddings(path.resolve().name, SentenceModel(path))
 
 
 def _adapter(name: str, place: str, workspace: Workspace, base: str) -> tuple[Subject, Path]:

@@ -69,6 +69,7 @@ th small { max-width: 34ch; }
 th small.wide { max-width: none; }
 td.narrow { width: 1%; }
 .sheet + .about { margin-top: 12px; }
+.many th, .many td { padding: 9px 8px; } .many svg.interval { width: 84px; }
 details > .sheet { margin-top: 10px; }
 tr.primary > * { background: color-mix(in srgb, var(--after) 6%, transparent); }
 svg.plot { width: 100%; min-width: 640px; padding: 8px 10px 10px; height: auto; display: block; }

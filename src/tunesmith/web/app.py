@@ -12,7 +12,17 @@ from tunesmith.serve import Gateway, Keyring
 from tunesmith.web.access import require_rules
 from tunesmith.web.envelope import on_http_error, on_tunesmith_error, on_validation_error
 from tunesmith.web.guard import Guard
-from tunesmith.web.routes import admin, files, fine_tuning, generate, health, models, operations, tuned_models
+from tunesmith.web.routes import (
+    admin,
+    embeddings,
+    files,
+    fine_tuning,
+    generate,
+    health,
+    models,
+    operations,
+    tuned_models,
+)
 
 
 def create_app(gateway: Gateway, keyring: Keyring, service: FineTuning | None = None) -> FastAPI:
@@ -42,7 +52,7 @@ def create_app(gateway: Gateway, keyring: Keyring, service: FineTuning | None = 
     app.add_middleware(
         Guard, keyring=keyring, max_body_bytes=limits.max_body_bytes, max_upload_bytes=limits.max_upload_bytes
     )
-    routers = [resource.router(gateway) for resource in (health, models, generate, operations)]
+    routers = [resource.router(gateway) for resource in (health, models, generate, embeddings, operations)]
     if gateway.traffic is not None:
         routers.append(admin.router(gateway.traffic, gateway.traffic.workspace))
     if service is not None:

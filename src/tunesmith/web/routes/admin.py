@@ -29,7 +29,6 @@ class DeploymentBody(BaseModel):
     shadow: Json | None = None
     sticky: Literal["user", "key", "request"] = "user"
     guardrails: list[Json] = []
-    corpus: str = ""
     reason: Annotated[str, Field(min_length=3, max_length=1000)]
 
     def deployment(self, alias: str, tenant: str) -> Deployment:
@@ -47,7 +46,6 @@ class DeploymentBody(BaseModel):
                 shadow=None if self.shadow is None else Arm.model_validate(self.shadow),
                 sticky=self.sticky,
                 guardrails=tuple(Guardrail.model_validate(rail) for rail in self.guardrails),
-                corpus=self.corpus,
                 reason=self.reason,
             )
         except ValidationError as error:
