@@ -103,6 +103,15 @@ def test_dspy_fine_tunes_through_its_openai_provider(machine: Machine, tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.registry
+def test_litellm_fine_tunes_and_its_proxy_answers(machine: Machine, tmp_path: Path) -> None:
+    python = environment(tmp_path / "venv", "litellm[proxy]==1.108.7")
+    seen = machine.run(python, "litellm_flow.py")
+    assert seen["model"].startswith("ft:tiny:tunesmith:lite:")
+    assert seen["direct"] == seen["proxy"] == seen["wanted"]
+
+
+@pytest.mark.slow
 def test_an_account_is_moved_here_and_old_and_new_answers_are_compared(machine: Machine, tmp_path: Path) -> None:
     """The account is a server of ours with a job in it; the command has a workspace of its own."""
     import openai

@@ -35,6 +35,7 @@ VERBS = {
     "rollback": "tunesmith.cli.promote:rollback",
     "jobs": "tunesmith.cli.jobs:app",
     "migrate": "tunesmith.cli.migrate:app",
+    "probe": "tunesmith.cli.probe:probe",
     "keys": "tunesmith.cli.keys:app",
     "merge": "tunesmith.cli.merge:merge",
     "export": "tunesmith.cli.export:export",

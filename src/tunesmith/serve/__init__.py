@@ -48,6 +48,7 @@ from tunesmith.serve.opening import (
     subject_renderer,
 )
 from tunesmith.serve.options import Caller, Options, ToolUse
+from tunesmith.serve.probe import ProbeCheck, probe
 from tunesmith.serve.remote import EndpointError, Remote, is_remote, open_remote
 from tunesmith.serve.server import Server, bind, run, start_server
 from tunesmith.serve.traffic import Traffic
@@ -73,6 +74,7 @@ __all__ = [
     "Options",
     "Piece",
     "Principal",
+    "ProbeCheck",
     "Remote",
     "RemoteJob",
     "RequestError",
@@ -100,6 +102,7 @@ __all__ = [
     "open_keyring",
     "open_remote",
     "open_samplers",
+    "probe",
     "public_name",
     "require_deployed",
     "revoke_key",

@@ -124,17 +124,26 @@ def open_remote(name: str) -> Remote:
             rule="the form is MODEL@http://host:port/v1",
             fix="for example support-bot@http://127.0.0.1:8000/v1",
         )
-    if offline() and not is_private(found["url"]):
+    return Remote(found["model"], found["url"], open_client(found["url"], name))
+
+
+def open_client(url: str, name: str = "") -> OpenAI:
+    """A client of an endpoint; nothing is sent yet. ``name``: what the user wrote, for errors.
+
+    Raises:
+        OfflineError: downloads are switched off and the address is outside this network.
+    """
+    if offline() and not is_private(url):
         raise OfflineError(
-            f"{found['url']} is outside this network",
-            where=name,
+            f"{url} is outside this network",
+            where=name or url,
             rule="with TUNESMITH_OFFLINE set nothing leaves the building",
             fix="use an endpoint of your own network, or unset TUNESMITH_OFFLINE",
         )
     from openai import OpenAI
 
     key = next((os.environ[key] for key in KEYS if os.environ.get(key)), "none")
-    return Remote(found["model"], found["url"], OpenAI(base_url=found["url"], api_key=key, max_retries=3, timeout=600))
+    return OpenAI(base_url=url, api_key=key, max_retries=3, timeout=600)
 
 
 def is_private(url: str) -> bool:
