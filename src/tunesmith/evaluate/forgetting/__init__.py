@@ -1,0 +1,1 @@
+"""What a tuned model has lost of what its base could do."""

@@ -1,0 +1,1 @@
+"""What a tuned model gives away of the rows that it was trained on."""
