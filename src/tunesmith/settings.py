@@ -22,9 +22,11 @@ def with_whole_paths(settings: Settings, path: Path | None) -> Settings:
     beside = here / config.model if (here / config.model).exists() else Path(config.model)
     if beside.exists():  # an adapter names its base, and must find it from anywhere
         settings = settings.resolve("model", str(beside.resolve()), "absolute path")
-    schema = settings.stage("evaluate", evaluate.Config).json_schema
-    if isinstance(schema, str):
-        settings = settings.resolve("json_schema", str((here / Path(schema).expanduser()).absolute()), "absolute path")
+    judged = settings.stage("evaluate", evaluate.Config)
+    moved = judged.counted_from(here)
+    for key, value in moved.model_dump(mode="json").items():
+        if value != judged.model_dump(mode="json")[key]:
+            settings = settings.resolve(key, value, "absolute path")
     if "datasets" in settings.origins:
         checks = settings.stage("data", curate.Config).checks
         if (whole := checks.counted_from(here)) != checks:

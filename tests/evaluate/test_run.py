@@ -108,7 +108,9 @@ def test_a_metric_that_only_one_model_has_is_reported_for_it_and_not_compared():
     report = run(QUICK, models, examples(RECIPES))
     assert score(report, "tuned", "perplexity").value is not None
     assert "perplexity" not in [c.metric for c in report.comparisons]
-    assert "Not measured: perplexity of remote: the model gives no log-probabilities." in verdict_lines(report)
+    assert "Not measured: perplexity of remote, bits per byte of remote: the model gives no log-probabilities." in (
+        verdict_lines(report)
+    )
     decided = run(Config(bootstrap_samples=300, primary_metric="perplexity"), models, examples(RECIPES))
     assert decided.verdict == "cannot tell"
     assert decided.sentence == (
@@ -297,7 +299,7 @@ def test_answer_tokens_of_another_length():
 def test_primary_metric_that_does_not_fit(name, what):
     message = fails(ConfigError, Config(bootstrap_samples=300, primary_metric=name))
     assert message.startswith(f"primary_metric: {what}")
-    assert "use auto or one of: exact_match, perplexity, stop_rate" in message
+    assert "use auto or one of: exact_match, macro_f1, perplexity, bits_per_byte, stop_rate" in message
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,10 @@ WriteOption = Annotated[
 VaultOption = Annotated[
     bool, typer.Option("--vault", help="With --write-spec: the rows are a vault, to be opened three times at most.")
 ]
+MetricOption = Annotated[
+    list[str] | None,
+    typer.Option("--metric", help="Measure this too: a name (ter, latency_p95, …) or FILE.py:FUNCTION; repeatable."),
+]
 WatchOption = Annotated[
     str, typer.Option("--watch", help="Note the result as the next point of this series; its rows must be fresh.")
 ]
@@ -58,6 +62,7 @@ def evaluate(
     system: SystemOption = "",
     config: ConfigOption = None,
     set: SetOption = None,
+    metric: MetricOption = None,
     spec: SpecOption = None,
     write_spec: WriteOption = None,
     vault: VaultOption = False,
@@ -74,7 +79,7 @@ def evaluate(
     with session(json) as console:
         _require_something(data, risk)
         rows = dataset_spec(str(data), format, column or [], system) if data else None
-        wish = _Wish(config, tuple(set or ()), spec, write_spec, vault, report, watch)
+        wish = _Wish(config, _overrides(set, metric), spec, write_spec, vault, report, watch)
         found = None if rows is None else _measure(console, [model], rows, wish, last=not risk)
         reports = _risks(console, model, risk, wish, twin) if risk else []
         if risk:
@@ -93,6 +98,7 @@ def compare(
     system: SystemOption = "",
     config: ConfigOption = None,
     set: SetOption = None,
+    metric: MetricOption = None,
     spec: SpecOption = None,
     write_spec: WriteOption = None,
     vault: VaultOption = False,
@@ -114,13 +120,24 @@ def compare(
                 fix=f"tunesmith compare BASELINE {models[0]} --data {data}",
             )
         rows = dataset_spec(str(data), format, column or [], system)
-        found = _measure(console, models, rows, _Wish(config, tuple(set or ()), spec, write_spec, vault, report))
+        found = _measure(console, models, rows, _Wish(config, _overrides(set, metric), spec, write_spec, vault, report))
         if found is None:
             return
         _require_measured(found)
         deciding = [c.verdict for c in found.comparisons if c.metric == found.primary_metric]
         if "worse" in deciding:
             raise typer.Exit(1)
+
+
+def _overrides(set: list[str] | None, metrics: list[str] | None) -> tuple[str, ...]:
+    """``--set`` and ``--metric`` together; files of metrics count from the folder that the command is given in."""
+    import json
+
+    whole = [
+        f"{Path(path).expanduser().absolute()}:{name}" if mark else name
+        for path, mark, name in (spec.rpartition(":") for spec in metrics or ())
+    ]
+    return (*(set or ()), *([f"metrics={json.dumps(whole)}"] if whole else []))
 
 
 @dataclass(frozen=True)

@@ -241,6 +241,37 @@ class Slice(Record):
     comparisons: tuple[Comparison, ...]
 
 
+class JudgeAudit(Record):
+    """What a judging model said about a candidate beside the first model, and how far it may be believed.
+
+    ``wins`` and ``losses`` are those of the candidate, in both orders; ``nonsense`` pairs got no readable judgement.
+    """
+
+    judge: ModelIdentity
+    prompt_digest: str
+    candidate: str
+    rows: int
+    wins: int
+    losses: int
+    ties: int
+    nonsense: int
+    consistency: float | None
+    """Share of readable pairs with the same judgement in both orders."""
+    first_position: float | None
+    """Share of decisions for the answer that was shown first; a half when position does not count."""
+    alike_wins: int
+    """Wins among pairs of about equal length."""
+    alike_losses: int
+    kappa: float | None
+    """Agreement with people beyond chance; None when it was not measured."""
+    kappa_low: float | None
+    kappa_high: float | None
+    labels: int
+    faults: tuple[str, ...] = ()
+    """Why it is advisory only; () when it passed."""
+    flags: tuple[str, ...] = ()
+
+
 class Report(Record):
     """An evaluation: per-row results, scores with intervals, paired differences, and a verdict in words."""
 
@@ -262,6 +293,7 @@ class Report(Record):
     """What was chosen automatically and why, and what to know when reading the numbers."""
     slices: tuple[Slice, ...] = ()
     gates: tuple[Gate, ...] = ()
+    judges: tuple[JudgeAudit, ...] = ()
     standing: Standing | None = None
     """Whether the question was written down before; None where nobody counts looks."""
 

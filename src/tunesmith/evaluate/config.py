@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from tunesmith.core.records import Record
+from tunesmith.evaluate.options import JudgeOptions, Prices
+from tunesmith.text.graders import Assertion
 
 
 class Config(Record):
@@ -58,3 +62,64 @@ class Config(Record):
         description="parts of the rows that are compared on their own too, corrected for their number: group "
         "(group_by), source (file), length of the question, answer_length of the wanted answer (each in thirds)",
     )
+    metrics: tuple[str, ...] = Field(
+        default=(),
+        description="measured beside those that always are: ter, rouge_1, rouge_2, latency_p50, latency_p95, "
+        "label_choice, label_scores, or FILE.py:FUNCTION of your own, run confined; what does not fit is refused",
+    )
+    graders: tuple[dict[str, Any] | str, ...] = Field(
+        default=(),
+        description="OpenAI's grader objects (string_check, text_similarity, score_model, label_model, python, multi), "
+        "or paths of JSON or YAML files with them",
+    )
+    grader_models: Mapping[str, str] = Field(
+        default={}, description="name of a model in a grader → what stands for it: a model here or MODEL@http://host/v1"
+    )
+    assertions: tuple[Assertion, ...] = Field(
+        default=(),
+        description="demands that every answer is held to: {type: contains, value: …}; also regex, is-json, json-path, "
+        "max-length, similar, latency, cost and more",
+    )
+    slot_lexicon: str | None = Field(
+        default=None,
+        description="measure the slot error rate against the facts in the question, by the phrases of this YAML file; "
+        "verbatim = the values as they stand",
+    )
+    labels: tuple[str, ...] = Field(
+        default=(), description="all labels, for label_choice and label_scores; empty = those of the held-out rows"
+    )
+    token_prices: Prices | None = Field(
+        default=None, description="what tokens cost, for the metric cost: {prompt, completion, currency, source, date}"
+    )
+    judge: JudgeOptions | None = Field(
+        default=None,
+        description="a model that compares answers in both orders: {model, criteria, calibration, max_tokens}",
+    )
+
+    @property
+    def asked_models(self) -> tuple[str, ...]:
+        """Models that grade or judge, each once."""
+        names = [*self.grader_models.values(), *([self.judge.model] if self.judge else [])]
+        return tuple(dict.fromkeys(names))
+
+    def counted_from(self, here: Path) -> Config:
+        """The same with its paths counted from a folder."""
+
+        def whole(path: str) -> str:
+            return str((here / Path(path).expanduser()).absolute())
+
+        parts = [spec.rpartition(":") for spec in self.metrics]
+        own = [f"{whole(path)}:{name}" if mark else name for path, mark, name in parts]
+        lexicon = self.slot_lexicon
+        judge = self.judge
+        if judge is not None and judge.calibration is not None:
+            judge = judge.model_copy(update={"calibration": whole(judge.calibration)})
+        return self.model_copy(
+            update={
+                "json_schema": whole(self.json_schema) if isinstance(self.json_schema, str) else self.json_schema,
+                "metrics": tuple(own),
+                "graders": tuple(whole(g) if isinstance(g, str) else g for g in self.graders),
+                "slot_lexicon": lexicon if lexicon in (None, "verbatim") else whole(str(lexicon)),
+                "judge": judge,
+            }
+        )

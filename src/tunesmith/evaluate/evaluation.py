@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,6 +15,7 @@ from tunesmith.core.events import Emit, Tick, ignore
 from tunesmith.core.protocols import Progress, Renderer, Sampler
 from tunesmith.core.records import Completion, Example, SamplingParams, Score, digest_of
 from tunesmith.evaluate import rows, wording
+from tunesmith.evaluate.asked import declared, further, require_documents, require_metrics
 from tunesmith.evaluate.config import Config
 from tunesmith.evaluate.rows import Row, Wanted
 from tunesmith.text.graders import load_schema
@@ -39,6 +40,7 @@ def run(
     dataset_digest: str = "",
     answer_tokens: Sequence[int] | None = None,
     created_at: str | None = None,
+    judges: Mapping[str, Sampler] | None = None,
 ) -> Report:
     """Measure every model on the same rows and compare each with the first.
 
@@ -46,33 +48,31 @@ def run(
         samplers: the models; the first is the baseline when there are two or more.
         answer_tokens: tokens of each wanted answer, for ``max_new_tokens: auto``; without it the scored tokens count.
         created_at: time stamp of the report; now when absent. Everything else follows from the inputs.
+        judges: what answers for the models that ``graders`` and ``judge`` name, by these names.
 
     Raises:
         DataError: no rows, an empty wanted answer, a row twice. ConfigError: schema or primary metric does not fit.
         ModelError: a model gave NaN. TunesmithError: a sampler gave too many or too few results.
     """
-    from tunesmith.evaluate.metrics import metrics_for
     from tunesmith.evaluate.seeds import judge
     from tunesmith.evaluate.slices import by_slice
 
     models = _identities(samplers, config)
     examples, set_aside = _of_one_kind(examples)
-    wanted = rows.survey(examples, load_schema(config.json_schema))
-    metrics = metrics_for(wanted)
+    wanted, metrics = _surveyed(config, examples)
     primary, reason = _primary(config, wanted, metrics)
-    comparing = len(models) > 1
-    if comparing:
+    if len(models) > 1:
         emit(wording.foresight(len(examples), config.minimum_difference, 1.0 - config.confidence))
     scores = _once(models, lambda i: _score(samplers[i], models[i].name, examples, emit))
-    limit, limit_note = _limit(config, wanted, scores, answer_tokens)
-    params = _params(config, limit)
+    params, limit_note = _params(config, *_limit(config, wanted, scores, answer_tokens))
     answers = _once(models, lambda i: _answer(samplers[i], models[i].name, examples, params, emit))
     scored = _grade_all(models, metrics, wanted, answers, scores)
+    more = further(config, wanted, examples, samplers, answers, judges, scored, emit)
+    scored, metrics = more.scored, [*metrics, *more.metrics]
     clusters = _clusters(examples)
     summaries, comparisons = judge(scored, metrics, config, primary, clusters)
-    deciding = next(metric for metric in metrics if metric.name == primary)
-    verdict, sentence = _verdict(primary, summaries, comparisons, models)
-    decided = f"Decided by {wording.term(primary).title}, {reason}."
+    verdict, sentence = more.decided(primary, *_verdict(primary, summaries, comparisons, models))
+    notes = [f"Decided by {wording.term(primary).title}, {reason}.", *_notes(limit_note, config, wanted, set_aside)]
     report = Report(
         report_id="",
         created_at=created_at or datetime.now(UTC).isoformat(timespec="seconds"),
@@ -86,10 +86,28 @@ def run(
         items=_items(examples, models, answers, scored, metrics),
         verdict=verdict,
         sentence=sentence,
-        notes=(decided, *_notes(limit_note, config, wanted, set_aside), *_family_notes(clusters, comparisons)),
-        slices=by_slice(scored, deciding, examples, config) if comparing else (),
+        notes=(*notes, *_family_notes(clusters, comparisons), *more.notes),
+        judges=more.audits,
+        slices=by_slice(scored, _named(primary, metrics), examples, config) if len(models) > 1 else (),
     )
     return report.model_copy(update={"report_id": digest_of(report.model_dump(exclude={"created_at"}))[:16]})
+
+
+def _surveyed(config: Config, examples: Sequence[Example]) -> tuple[Wanted, list[Metric]]:
+    """What the rows want, and the metrics of the table for it.
+
+    Raises:
+        DataError: the rows cannot be judged. ConfigError: ``metrics`` names what does not fit.
+    """
+    from tunesmith.evaluate.metrics import extra_metrics, metrics_for
+
+    wanted = rows.survey(examples, load_schema(config.json_schema))
+    require_metrics(config, wanted)
+    return wanted, [*metrics_for(wanted), *extra_metrics(config.metrics, wanted)]
+
+
+def _named(name: str, metrics: Sequence[Metric]) -> Metric:
+    return next(metric for metric in metrics if metric.name == name)
 
 
 def fixed_rows(examples: Sequence[Example]) -> list[Example]:
@@ -118,8 +136,8 @@ def grade_answers(
     metrics = metrics_for(wanted)
     primary, _ = _primary(config, wanted, metrics)
     spans = [renderer.example(example)[-1].spans[-1] for example in examples]
-    limit, _ = _limit(config, wanted, [], [span.end - span.start for span in spans])
-    answers = sampler.sample([example.prompt for example in examples], _params(config, limit))
+    params, _ = _params(config, *_limit(config, wanted, [], [span.end - span.start for span in spans]))
+    answers = sampler.sample([example.prompt for example in examples], params)
     _check_count(sampler.name, "answers", len(answers), len(examples))
     unscored = [Score(example_id=example.id, logprobs=()) for example in examples]
     graded = [rows.grade(wanted, i, *row) for i, row in enumerate(zip(answers, unscored, strict=True))]
@@ -132,10 +150,11 @@ def grade_answers(
     return {name: values[name] for name in sorted(values, key=lambda name: name != primary)}
 
 
-def _params(config: Config, limit: int) -> SamplingParams:
-    return SamplingParams(
+def _params(config: Config, limit: int, note: str) -> tuple[SamplingParams, str]:
+    params = SamplingParams(
         max_tokens=limit, temperature=config.temperature, top_p=config.top_p, seed=config.evaluation_seed
     )
+    return params, note
 
 
 def _once(models: Sequence[ModelIdentity], ask: Callable[[int], T]) -> list[T]:
@@ -220,15 +239,15 @@ def require_primary(config: Config, examples: Sequence[Example] = ()) -> None:
     Raises:
         ConfigError: names what could decide. DataError: the rows cannot be judged.
     """
-    from tunesmith.evaluate.metrics import NAMES, metrics_for
+    from tunesmith.evaluate.metrics import NAMES
 
+    require_documents(config)
     name = config.primary_metric
-    if name == "auto":
+    if examples and (name != "auto" or config.metrics):
+        _primary(config, *_surveyed(config, _of_one_kind(examples)[0]))
+    if name == "auto" or name in declared(config):
         return
-    if examples:
-        wanted = rows.survey(_of_one_kind(examples)[0], load_schema(config.json_schema))
-        _primary(config, wanted, metrics_for(wanted))
-    elif name not in (*NAMES, "answer_tokens") and not name.startswith("field_f1:"):
+    if not examples and name not in (*NAMES, "answer_tokens") and not name.startswith("field_f1:"):
         raise _unusable(f"there is no metric {name!r}", name, NAMES)
 
 
@@ -238,6 +257,8 @@ def _primary(config: Config, wanted: Wanted, metrics: Sequence[Metric]) -> tuple
     name = config.primary_metric
     if name == "auto":
         return primary_for(wanted)
+    if name in declared(config):
+        return name, "as primary_metric says"
     usable = [m.name for m in metrics if not m.unfit(wanted) and m.higher_is_better is not None]
     metric = next((m for m in metrics if m.name == name), None)
     if name not in usable:
@@ -352,13 +373,14 @@ def _count(model: ModelIdentity, metrics: Sequence[Metric], wanted: Wanted, grad
 
     missing = {m.name: reason for m in metrics if (reason := m.unfit(wanted))}
     if not all(row.logprobs for row in graded):
-        missing["perplexity"] = "the model gives no log-probabilities"
+        missing |= dict.fromkeys(("perplexity", "bits_per_byte"), "the model gives no log-probabilities")
     counts = {m.name: np.array([m.counts(row) for row in graded], float) for m in metrics if m.name not in missing}
     for metric in metrics:
         if metric.name in counts and np.isnan(metric.value(counts[metric.name].sum(axis=0))):
             missing[metric.name] = "nothing was wanted and nothing was given"
             del counts[metric.name]
-    notes = {name: text for name, text in corpus_signatures().items() if name in counts} if "bleu" in counts else {}
+    signed = corpus_signatures() if counts.keys() & {"bleu", "ter"} else {}
+    notes = {name: text for name, text in signed.items() if name in counts}
     return Scored(model.name, model.digest, counts, missing, notes)
 
 

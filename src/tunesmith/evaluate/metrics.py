@@ -8,6 +8,8 @@ Arrays: ``sums`` has shape (..., k), the k counts of a metric; the score has sha
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +22,25 @@ from tunesmith.text.graders import BLEU_ORDER, CHRF_BETA, CHRF_ORDER, Overlap
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
+MOST_LABELS = 200
+"""Different labels up to which macro F1 is counted; each takes three columns of every resample."""
+
+BUCKET = 1.05
+"""Ratio of the ends of a bucket of answer times: quantiles of time are right within this factor."""
+
+FIRST_BUCKET, BUCKETS = 1e-3, 260
+"""Seconds where the buckets begin, and their number: they end beyond five minutes."""
+
+# How an answer begins that declines to help. English and Dutch.
+_REFUSAL = re.compile(
+    r"^\W*(?:(?:i['’]?m|i am) (?:sorry|unable|not able)|sorry,? (?:but )?i|i (?:can ?not|can['’]t|won['’]t|will not)\b"
+    r"|as an ai\b|unfortunately,? i (?:can ?not|can['’]t)"
+    r"|(?:het spijt me|sorry)\b[^.]*\bik\b[^.]*\bniet|(?:helaas )?(?:kan|mag) ik\b[^.]*\bniet"
+    r"|ik (?:kan|mag|wil)\b[^.]*\bniet"
+    r"|als (?:een )?(?:ai|taalmodel)\b)",
+    re.IGNORECASE,
+)
+
 
 def ratio(sums: Array) -> Array:
     """First sum over the second; NaN where nothing was counted."""
@@ -30,6 +51,36 @@ def ratio(sums: Array) -> Array:
 def perplexity(sums: Array) -> Array:
     """exp of the mean negative log-probability; sums are (nats, tokens). Limited to e⁷⁰⁰, where floats end."""
     return np.exp(np.minimum(ratio(sums), 700.0))
+
+
+def ter(sums: Array) -> Array:
+    """Corpus TER in percent; 0 is best. Counts as `graders.ter_counts` gives them. Source: Snover et al. 2006."""
+    edits, wanted = sums[..., 0], sums[..., 1]
+    return np.where(wanted > 0, 100.0 * edits / np.maximum(wanted, 1.0), np.where(edits > 0, 100.0, 0.0))
+
+
+def macro_f1(sums: Array) -> Array:
+    """Mean F1 of the labels that were wanted or given; sums are (matched, given, wanted) of each label."""
+    counts = sums.reshape(*sums.shape[:-1], -1, 3)
+    used = counts[..., 1] + counts[..., 2]
+    f1 = np.where(used > 0, 2.0 * counts[..., 0] / np.maximum(used, 1.0), 0.0)
+    return f1.sum(axis=-1) / np.maximum((used > 0).sum(axis=-1), 1)
+
+
+def quantile_of_buckets(share: float) -> Callable[[Array], Array]:
+    """The time below which ``share`` of the answers lie, from counts of buckets: the middle of a bucket, in seconds."""
+
+    def value(sums: Array) -> Array:
+        upto = np.cumsum(sums, axis=-1)
+        place = (upto < share * upto[..., -1:] - 1e-9).sum(axis=-1)
+        return FIRST_BUCKET * BUCKET ** (place - 0.5)
+
+    return value
+
+
+def refuses(answer: str) -> bool:
+    """Whether an answer begins by declining to help, in English or Dutch. A rule of thumb: rows show which."""
+    return _REFUSAL.match(answer) is not None
 
 
 def bleu(sums: Array) -> Array:
@@ -78,10 +129,19 @@ class Metric:
 
 
 def metrics_for(wanted: Wanted) -> list[Metric]:
-    """All metrics, those of each JSON field included, in the order of the report. Plain text has perplexity alone."""
+    """The metrics that are measured unasked, those of each JSON field included, in the order of the report.
+
+    Plain text has perplexity and bits per byte alone.
+    """
     if wanted.kind == "document":
-        return [m if m.name == "perplexity" else replace(m, unfit=_no_question) for m in (*_TEXT, *_ALWAYS)]
-    return [*_JSON, *(_field(name) for name in wanted.fields), *_TEXT, *_ALWAYS]
+        known = ("perplexity", "bits_per_byte")
+        return [m if m.name in known else replace(m, unfit=_no_question) for m in (*_TEXT, *_ALWAYS)]
+    return [*_JSON, *(_field(name) for name in wanted.fields), *_TEXT, _macro(wanted), *_ALWAYS]
+
+
+def extra_metrics(names: Sequence[str], wanted: Wanted) -> list[Metric]:
+    """Metrics of the table that are measured only when they are asked for."""
+    return [replace(m, unfit=_no_question) if wanted.kind == "document" else m for m in _ASKED if m.name in names]
 
 
 def primary_for(wanted: Wanted) -> tuple[str, str]:
@@ -170,9 +230,61 @@ _ALWAYS = (
         higher_is_better=False,
         scale=None,
     ),
+    Metric(
+        "bits_per_byte",
+        lambda row: (-sum(row.logprobs) / math.log(2.0), float(len(row.reference.encode("utf-8", "replace")))),
+        higher_is_better=False,
+        scale=None,
+    ),
     Metric("stop_rate", lambda row: _share(row.stopped), binary=True),
+    Metric("empty_answers", lambda row: _share(not row.answer.strip()), higher_is_better=False, binary=True),
+    Metric("refusals", lambda row: _share(refuses(row.answer)), higher_is_better=None, binary=True),
+    Metric(
+        "length_ratio",
+        lambda row: (float(len(row.answer.strip())), float(len(row.reference.strip()))),
+        higher_is_better=None,
+        scale=None,
+    ),
     Metric("answer_tokens", lambda row: (float(row.tokens), 1.0), higher_is_better=None, scale=None),
 )
+_ASKED = (
+    Metric("ter", lambda row: graders.ter_counts(row.answer, row.reference), ter, _unless_text, False, scale=None),
+    Metric("rouge_1", lambda row: _mean_f1(graders.rouge_n(row.answer, row.reference, 1)), unfit=_unless_text),
+    Metric("rouge_2", lambda row: _mean_f1(graders.rouge_n(row.answer, row.reference, 2)), unfit=_unless_text),
+    Metric("latency_p50", lambda row: _bucket(row), quantile_of_buckets(0.5), higher_is_better=False, scale=None),
+    Metric("latency_p95", lambda row: _bucket(row), quantile_of_buckets(0.95), higher_is_better=False, scale=None),
+)
 
-NAMES = tuple(metric.name for metric in (*_JSON, *_TEXT, *_ALWAYS) if metric.higher_is_better is not None)
+
+def _bucket(row: Row) -> list[float]:
+    place = 0 if row.seconds <= FIRST_BUCKET else math.ceil(math.log(row.seconds / FIRST_BUCKET, BUCKET))
+    return [float(i == min(place, BUCKETS - 1)) for i in range(BUCKETS)]
+
+
+def _macro(wanted: Wanted) -> Metric:
+    labels = sorted({text.strip() for text in wanted.texts}) if wanted.kind == "label" else []
+
+    def counts(row: Row) -> list[float]:
+        given, right = row.answer.strip(), row.reference.strip()
+        return [float(flag) for name in labels for flag in (given == right == name, given == name, right == name)]
+
+    return Metric("macro_f1", counts, macro_f1, _unless_labels)
+
+
+def _unless_labels(wanted: Wanted) -> str:
+    if wanted.kind != "label":
+        return "the wanted answers are no labels"
+    count = len({text.strip() for text in wanted.texts})
+    return "" if count <= MOST_LABELS else f"{count} different labels are more than {MOST_LABELS}"
+
+
+_TABLE = (*_JSON, *_TEXT, Metric("macro_f1", lambda row: ()), *_ALWAYS, *_ASKED)
+
+NAMES = tuple(metric.name for metric in _TABLE if metric.higher_is_better is not None)
 """Metrics that can decide, whatever the rows are; those of single JSON fields, ``field_f1:name``, come on top."""
+
+ASKED = tuple(metric.name for metric in _ASKED)
+"""Metrics that are measured only when ``metrics`` names them."""
+
+ALL = tuple(metric.name for metric in _TABLE)
+"""Every name of the table."""

@@ -168,7 +168,7 @@ def _reach(comparisons: Sequence[Comparison]) -> dict[str, tuple[float, float]]:
 def _rows(report: Report) -> dict[str, Any]:
     """Examples and worst rows, by the score of the judged model on the primary metric."""
     metric, judged = report.primary_metric, _judged(report)
-    lower_is_better = wording.term(metric).unit == "perplexity"
+    lower_is_better = wording.lower_is_better(metric)
     scored = [(item.scores[judged].get(metric), i) for i, item in enumerate(report.items)]
     ranked = sorted((value if lower_is_better else -value, i) for value, i in scored if value is not None)
     order = [i for _, i in ranked]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tunesmith.core.errors import DataError
@@ -53,6 +53,7 @@ class Row:
     schema_valid: bool | None = None
     fields: Mapping[str, Overlap] | None = None
     records: Overlap | None = None
+    seconds: float = 0.0
 
 
 def survey(examples: Sequence[Example], schema: JsonSchema | None) -> Wanted:
@@ -89,7 +90,12 @@ def grade(wanted: Wanted, index: int, completion: Completion | None, score: Scor
     if completion is None:
         return Row(reference, "", False, 0, score.logprobs)
     row = Row(
-        reference, completion.text, completion.finish_reason == "stop", completion.completion_tokens, score.logprobs
+        reference,
+        completion.text,
+        completion.finish_reason == "stop",
+        completion.completion_tokens,
+        score.logprobs,
+        seconds=completion.seconds,
     )
     if wanted.kind != "json" and wanted.schema is None:
         return row
@@ -97,12 +103,8 @@ def grade(wanted: Wanted, index: int, completion: Completion | None, score: Scor
         value, valid = graders.parse_json(completion.text), True
     except ValueError:
         value, valid = None, False
-    return Row(
-        row.reference,
-        row.answer,
-        row.stopped,
-        row.tokens,
-        row.logprobs,
+    return replace(
+        row,
         json_valid=valid,
         schema_valid=None if wanted.schema is None else valid and wanted.schema.accepts(value),
         fields=graders.field_overlaps(value, wanted.values[index]) if wanted.kind == "json" else None,

@@ -23,7 +23,7 @@ class Term:
     """Name of a metric for people, the unit of its numbers, and what it means."""
 
     title: str
-    unit: Literal["share", "score", "perplexity", "tokens"]
+    unit: Literal["share", "score", "perplexity", "tokens", "number"]
     meaning: str
 
 
@@ -49,6 +49,47 @@ TERMS = {
     "stop_rate": Term(
         "stops by itself", "share", "answers that the model ended itself, instead of being cut at the limit"
     ),
+    "bits_per_byte": Term(
+        "bits per byte",
+        "number",
+        "surprise at the wanted text per byte of it: comparable between models with other tokenisers; lower is better",
+    ),
+    "macro_f1": Term(
+        "macro F1", "share", "F1 of each label, then their mean: rare labels count as much as frequent ones"
+    ),
+    "empty_answers": Term("empty answers", "share", "answers without any text; lower is better"),
+    "refusals": Term(
+        "refusals", "share", "answers that begin by declining, in English or Dutch; whether that is good, the rows know"
+    ),
+    "length_ratio": Term(
+        "length ratio", "number", "characters of the answers over those of the wanted texts; neither end is better"
+    ),
+    "ter": Term("TER", "score", "edits from the answers to the wanted texts, per 100 words of these; lower is better"),
+    "rouge_1": Term("ROUGE-1", "share", "words shared with the wanted text, mean of the rows' F1"),
+    "rouge_2": Term("ROUGE-2", "share", "pairs of words shared with the wanted text, mean of the rows' F1"),
+    "latency_p50": Term(
+        "median time",
+        "number",
+        "seconds within which half of the answers were there, among all that were asked together",
+    ),
+    "latency_p95": Term("95 % time", "number", "seconds within which 95 % of the answers were there"),
+    "cost": Term("cost per 1,000", "number", "money for a thousand answers at the stated prices of tokens"),
+    "slot_error_rate": Term(
+        "slot error rate", "share", "facts of the question that are missing, wrong or invented, per wanted fact"
+    ),
+    "slots_missing": Term("missing facts", "share", "facts of the question that the answer does not state"),
+    "slots_wrong": Term("wrong facts", "share", "facts in whose place the answer states another value"),
+    "slots_invented": Term("invented facts", "share", "values that the question does not have, per wanted fact"),
+    "label_choice": Term(
+        "label accuracy (choice)", "share", "right labels when the model may say nothing but one of the labels"
+    ),
+    "label_scores": Term(
+        "label accuracy (scores)", "share", "rows whose wanted label is the one that the model finds likeliest"
+    ),
+    "assertions": Term("all assertions", "share", "answers that meet every assertion"),
+    "judge": Term(
+        "judge's preference", "share", "50 % is even with the baseline; only what wins in both orders counts as a win"
+    ),
     "answer_tokens": Term(
         "answer length", "tokens", "mean number of tokens of an answer; neither more nor less is better"
     ),
@@ -60,7 +101,29 @@ def term(metric: str) -> Term:
     if metric.startswith(FIELD):
         name = metric.removeprefix(FIELD)
         return Term(f"{name} F1", "share", f"values of the field “{name}” that are right, as F1 over all rows")
+    for prefix, unit, meaning in _PREFIXES:
+        if metric.startswith(prefix):
+            return Term(metric.removeprefix(prefix), unit, meaning)
     return TERMS[metric]
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether less of a metric is better."""
+    return metric in _LOWER
+
+
+_LOWER = frozenset(
+    {
+        *("perplexity", "bits_per_byte", "empty_answers", "ter", "latency_p50", "latency_p95", "cost"),
+        *("slot_error_rate", "slots_missing", "slots_wrong", "slots_invented"),
+    }
+)
+
+_PREFIXES: tuple[tuple[str, Literal["share", "number"], str], ...] = (
+    ("grader:", "number", "mean reward of the grader of this name"),
+    ("assert:", "share", "answers that meet this assertion"),
+    ("own:", "number", "mean of your own metric of this name"),
+)
 
 
 def value_text(metric: str, value: float | None) -> str:
@@ -87,7 +150,9 @@ def difference_text(metric: str, value: float | None, *, sign: bool = True) -> s
         return "–"
     unit = term(metric).unit
     size = abs(value)
-    text = f"{100 * size:.1f}" if unit == "share" else f"{size:.1f}" if unit != "perplexity" else _significant(size)
+    text = (
+        f"{100 * size:.1f}" if unit == "share" else f"{size:.1f}" if unit in ("score", "tokens") else _significant(size)
+    )
     mark = "±" if not float(text.replace(",", "")) else "−" if value < 0 else "+"
     mark = mark if sign else ""
     return f"{mark}{text} points" if unit == "share" else f"{mark}{text}"

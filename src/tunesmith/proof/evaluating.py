@@ -52,7 +52,9 @@ def evaluate_models(
     standing = look_at(examples, samplers, workspace, spec, names, data.path)
     emit(Note(text=f"{standing.kind}: {standing.reason}"))
     digest = curate.content_digest(Path(data.path))
-    report = evaluate.run(config, samplers, examples, emit=emit, dataset_digest=digest)
+    asked = open_models(config.asked_models, workspace, emit)
+    judges = {model.name: model.sampler for model in asked}
+    report = evaluate.run(config, samplers, examples, emit=emit, dataset_digest=digest, judges=judges)
     report = report.model_copy(update={"standing": standing})
     workspace.put("report", report.report_id, report)
     if series:
