@@ -50,6 +50,11 @@ BENCHMARKS = {
         "training:measure", "speed and memory of training beside TRL and Unsloth, at equal loss (20 minutes)"
     ),
     "evaluation": Benchmark("evaluation:measure", "scoring and greedy answers beside transformers (3 minutes)"),
+    "serving": Benchmark(
+        "serving:measure",
+        "mixed adapters, one answer, first tokens, 2,000 adapters, beside PEFT, transformers, llama.cpp (20 minutes)",
+        by_default=False,
+    ),
     "verdicts": Benchmark("verdicts:measure", "statistics of 10,000 rows, five models and 10,000 resamples (seconds)"),
     "plan": Benchmark("plan:measure", "time and memory of runs against their plans (10 minutes)"),
     "job": Benchmark("job:measure", "seconds of a whole tunesmith train on 400 rows (3 minutes)"),

@@ -25,6 +25,9 @@ UNSLOTH_NEEDS = (
 PERSONAL = ("euredact==0.7.0", "presidio-analyzer==2.2.366", "deduce==3.0.6")
 """Searches for personal data; none needs torch."""
 
+LLAMA = ("numpy", "typing_extensions", "diskcache", "jinja2", "llama-cpp-python==0.3.36")
+"""llama.cpp by its Python package, which is built from source: a C++ compiler and cmake are needed."""
+
 CONSTRAINED = ("transformers", "peft", "tokenizers", "safetensors", "numpy", "huggingface_hub", "accelerate")
 
 
@@ -68,6 +71,15 @@ def personal_python() -> Path:
         Unavailable: it cannot be made.
     """
     return _environment("personal", PERSONAL, torch="")
+
+
+def llama_python() -> Path:
+    """The Python that has llama.cpp; its environment is made, and llama.cpp built, when it is not there.
+
+    Raises:
+        Unavailable: it cannot be made.
+    """
+    return _environment("llama", LLAMA, torch="")
 
 
 def _environment(name: str, requirements: tuple[str, ...], alone: tuple[str, ...] = (), torch: str = TORCH) -> Path:

@@ -75,3 +75,20 @@ def test_a_key_that_came_back_with_other_weights(engine: Engine, tmp_path: Path)
             engine.submit(request(name, prompt(3, 12), name, max_tokens=8))
         assert [o.token for o in finish(engine)["again"]] == [o.token for o in alone]
         engine.remove_adapter("again")
+
+
+def test_adapters_that_were_loaded_anew_take_the_block_they_had(engine: Engine) -> None:
+    """With fewer places than adapters, each comes back as new tensors under the same key, again and again."""
+    alone = {}
+    for name in map(str, range(6)):
+        engine.submit(request("x", prompt(7, 12), name, max_tokens=6))
+        alone[name] = [o.token for o in finish(engine)["x"]]
+    engine.residency.resize(4)
+    for turn in range(8):
+        names = [str((turn + i * i) % 6) for i in range(6)]
+        for index, name in enumerate(names):
+            engine.submit(request(str(index), prompt(7, 12), name, max_tokens=6))
+        answers = finish(engine)
+        for index, name in enumerate(names):
+            assert [o.token for o in answers[str(index)]] == alone[name]
+    engine.residency.resize(64)

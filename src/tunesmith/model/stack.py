@@ -140,7 +140,8 @@ class Stack:
         for index, block in enumerate(self._blocks):
             if block is not None and block[0] == key and block[1] is mark:
                 return index
-        free = [i for i, block in enumerate(self._blocks) if block is None or block[0] not in wanted or block[0] == key]
+        stale = [i for i, block in enumerate(self._blocks) if block is not None and block[0] == key]
+        free = stale or [i for i, block in enumerate(self._blocks) if block is None or block[0] not in wanted]
         index = min(free, key=lambda i: (self._blocks[i] is not None, self._used.get(i, 0)))
         self._fill(index, key, mark)
         return index
