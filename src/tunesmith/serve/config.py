@@ -49,8 +49,8 @@ class Config(Record):
     weights: Literal["auto", "plain", "packed", "int8"] = Field(
         default="auto",
         description="How the base's weights lie in memory: plain; packed, a second copy that is multiplied faster, "
-        "with the same results; int8, half of what is read for each token, with results that differ a little. auto "
-        "packs where a quarter of the free memory is enough.",
+        "with the same results; int8, half of what is read for each token, with other results: measure them first. "
+        "auto packs where a quarter of the free memory is enough.",
     )
     max_resident_adapters: int = Field(
         default=64, ge=1, description="Adapters in memory at a time; others are loaded when a request names them."
