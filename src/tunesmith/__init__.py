@@ -6,7 +6,8 @@
     project = ts.lifecycle.prepare(ts.lifecycle.load_settings(path), workspace)
     outcome = ts.lifecycle.run_to_verdict(project)
 
-The verbs (``curate``, ``train``, ``evaluate``, ``serve``) and ``lifecycle`` are imported when they are first used.
+The verbs (``curate``, ``assess``, ``train``, ``evaluate``, ``serve``) and ``lifecycle`` are imported when they are
+first used.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tunesmith import curate, evaluate, lifecycle, serve, train
+    from tunesmith import assess, curate, evaluate, lifecycle, serve, train
     from tunesmith.core.store import Workspace
 
 __version__ = "0.1.0"
 
-__all__ = ["Workspace", "curate", "evaluate", "lifecycle", "serve", "train"]
+__all__ = ["Workspace", "assess", "curate", "evaluate", "lifecycle", "serve", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunesmith import curate, evaluate, serve
+from tunesmith import assess, curate, evaluate, serve
 from tunesmith import train as training
 from tunesmith.core import config as configuration
 from tunesmith.core import store
@@ -49,6 +49,7 @@ STAGES: Mapping[str, Any] = {
     "sweep": training.SweepConfig,
     "evaluate": evaluate.Config,
     "risks": evaluate.RiskConfig,
+    "assess": assess.Block,
     "serve": serve.Config,
 }
 """What the keys of ``tunesmith.yaml`` configure."""

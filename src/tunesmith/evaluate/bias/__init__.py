@@ -1,0 +1,1 @@
+"""Differences between people who differ in one thing only."""
