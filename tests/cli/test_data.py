@@ -53,7 +53,10 @@ def good(tmp_path: Path) -> str:
     return jsonl(tmp_path / "good.jsonl", *[pair(f"question {i}", f"answer {i}") for i in range(60)])
 
 
-def test_good_data_is_told_what_was_not_checked(good: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_good_data_is_told_what_was_not_checked(
+    good: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "250")  # however long the path is
     assert main.run(["data", "check", good]) == 0
     out, _ = capsys.readouterr()
     assert "60 rows, format prompt-completion" in out
@@ -151,8 +154,9 @@ def test_columns_and_formats_from_the_command_line(tmp_path: Path, capsys: pytes
 
 
 def test_show_marks_trained_tokens_without_colour(
-    tmp_path: Path, tiny_tokenizer: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, tiny_tokenizer: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "250")
     path = jsonl(tmp_path / "a.jsonl", pair("What?", "The fox."), pair("b", "c"))
     assert main.run(["data", "show", path, "--model", str(tiny_tokenizer), "-n", "1"]) == 0
     out, _ = capsys.readouterr()

@@ -186,7 +186,7 @@ def test_answers_equal_transformers_with_and_without_an_adapter(family: tuple[st
     assert answers(engine, ["", "", ""]) == base_answers
     trainable = randomised(make_trainable("lora", base, Options(SPEC, 0, name)), spread=0.4)
     trainable.publish()
-    engine._digests[TUNED] = "in memory"
+    engine.adopt(TUNED)
     with torch.no_grad():
         for key, matrix in with_adapter(reference, trainable.parameters).items():
             reference.get_parameter(key).copy_(matrix)

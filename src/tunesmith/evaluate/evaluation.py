@@ -315,8 +315,8 @@ def _notes(limit_note: str, config: Config, wanted: Wanted, set_aside: int) -> l
     if config.equivalence_margin:
         margin = f"{100 * config.equivalence_margin:g}"
         notes.append(
-            f"Differences inside ± {margin} points (BLEU, chrF: {margin}; perplexity: {margin} % of the baseline's) "
-            "count as equal."
+            f"Differences inside ± {margin} points (BLEU, chrF: {margin}; perplexity: {margin} % of the baseline's; "
+            f"bits per byte: {config.equivalence_margin:g}) count as equal."
         )
     if wanted.fields_left_out:
         notes.append(

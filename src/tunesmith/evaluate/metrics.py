@@ -115,7 +115,8 @@ def chrf(sums: Array) -> Array:
 class Metric:
     """A metric.
 
-    ``scale`` is its largest value, None when there is none; ``unfit`` says why it does not fit the wanted answers, or
+    ``scale`` is its largest value, None when there is none. ``unit`` is what the margin of equivalence is a share of
+    where that is neither the scale nor the baseline's value. ``unfit`` says why it does not fit the wanted answers, or
     nothing; ``higher_is_better`` is None when neither is, and then models are not compared by it.
     """
 
@@ -126,6 +127,7 @@ class Metric:
     higher_is_better: bool | None = True
     binary: bool = False
     scale: float | None = 1.0
+    unit: float | None = None
 
 
 def metrics_for(wanted: Wanted) -> list[Metric]:
@@ -235,6 +237,7 @@ _ALWAYS = (
         lambda row: (-sum(row.logprobs) / math.log(2.0), float(len(row.reference.encode("utf-8", "replace")))),
         higher_is_better=False,
         scale=None,
+        unit=1.0,  # a logarithm: a share of a small value would be far stricter than the same share of a perplexity
     ),
     Metric("stop_rate", lambda row: _share(row.stopped), binary=True),
     Metric("empty_answers", lambda row: _share(not row.answer.strip()), higher_is_better=False, binary=True),

@@ -68,7 +68,7 @@ def together(
     if len(by_seed[0]) < 2:
         return None
     found = stats.crossed(by_seed)
-    interval, margin = found.interval(config.confidence), margin_of(metric.scale, values[0], config)
+    interval, margin = found.interval(config.confidence), margin_of(metric, values[0], config)
     mean = sum(values[1:]) / len(by_seed)
     result = Comparison(
         metric=name,

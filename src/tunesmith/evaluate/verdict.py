@@ -92,7 +92,7 @@ def corrected(
 
     Each candidate's comparisons are a family of their own.
     """
-    scales = {metric.name: metric.scale for metric in metrics}
+    known = {metric.name: metric for metric in metrics}
     result = list(comparisons)
     for candidate in dict.fromkeys(found.candidate for found in comparisons):
         family = [
@@ -104,7 +104,7 @@ def corrected(
             found = comparisons[i].model_copy(update={"p_value": p_value})
             if p_value >= 1.0 - config.confidence and found.verdict in ("better", "worse"):
                 found = found.model_copy(update={"verdict": "cannot tell"})
-                margin = margin_of(scales[found.metric], found.baseline_value or 0.0, config)
+                margin = margin_of(known[found.metric], found.baseline_value or 0.0, config)
                 found = found.model_copy(update={"sentence": wording.sentence(found, margin, config.confidence)})
             result[i] = found
     return tuple(result)
@@ -122,9 +122,10 @@ def gathered(counts: Mapping[str, Array], clusters: Sequence[str]) -> dict[str, 
     return gathered
 
 
-def margin_of(scale: float | None, baseline: float, config: Config) -> float:
-    """Differences within it count as equal: a share of the metric's scale, or of the baseline where it has none."""
-    return config.equivalence_margin * (baseline if scale is None else scale)
+def margin_of(metric: Metric, baseline: float, config: Config) -> float:
+    """Differences within it count as equal: a share of the scale or unit, or of the baseline without either."""
+    whole = metric.scale if metric.unit is None else metric.unit
+    return config.equivalence_margin * (baseline if whole is None else whole)
 
 
 def _together(
@@ -160,7 +161,7 @@ def _summary(model: Scored, metric: Metric, resampled: Mapping[str, Array], conf
 def _compare(before: Scored, after: Scored, pair: _Pair, config: Config, rows: int) -> Comparison:
     metric, n = pair.metric, len(pair.before)
     values = [float(metric.value(counts.sum(axis=0))) for counts in (pair.before, pair.after)]
-    margin = margin_of(metric.scale, values[0], config)
+    margin = margin_of(metric, values[0], config)
     found = _difference(pair, bool(before.digest) and before.digest == after.digest, config)
     higher = bool(metric.higher_is_better)
     verdict: Verdict = "cannot tell"
