@@ -136,6 +136,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     from tunesmith.train import verify
 
     monkeypatch.setenv("TUNESMITH_THREADS", "1")
+    # Threads that read weights in a fork of a process that has computed before find torch's pool broken now and then.
+    monkeypatch.setenv("HF_DEACTIVATE_ASYNC_LOAD", "1")
     monkeypatch.setattr(verify, "Reload", InstantReload)
     torch.set_num_threads(1)
     monkeypatch.setattr(device, "gemm_speed", lambda *_: 1e9)

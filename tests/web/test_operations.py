@@ -68,7 +68,8 @@ def test_figures_have_vllms_names_and_our_labels(make_lab: Callable[..., Lab]) -
     lab.server.stop()
     charged = sum(trace.device_seconds for trace in lab.traces)
     assert charged == pytest.approx(value(text, "tunesmith:engine_seconds_total"), rel=1e-3)
-    assert [trace.cost for trace in lab.traces] == [trace.device_seconds / 100 for trace in lab.traces]
+    costs = [trace.cost for trace in lab.traces]
+    assert costs == pytest.approx([trace.device_seconds / 100 for trace in lab.traces], rel=1e-9)
 
 
 def test_labels_do_not_grow_without_end() -> None:
